@@ -26,14 +26,14 @@ module.exports = {
     ...rooms.map((room) => ({
       name: `${room}-looks-only-upstream`,
       severity: 'error',
-      // routes.ts is the one file of a room that may also speak http.
-      from: { path: `^src/${room}/`, pathNot: `^src/${room}/(routes[.]ts$|web/)` },
+      // routes.ts of a room, and of a folder in it, are the files that may also speak http.
+      from: { path: `^src/${room}/`, pathNot: `^src/${room}/(([^/]+/)?routes[.]ts$|web/)` },
       to: { path: '^src/', pathNot: `^src/${any([room, ...mayUse[room]])}/` },
     })),
     ...domain.map((room) => ({
       name: `${room}-routes`,
       severity: 'error',
-      from: { path: `^src/${room}/routes[.]ts$` },
+      from: { path: `^src/${room}/([^/]+/)?routes[.]ts$` },
       to: { path: '^src/', pathNot: `^src/${any([room, 'base', 'http', ...mayUse[room]])}/` },
     })),
     {

@@ -106,8 +106,31 @@ export interface ForeignShape {
   onError?(error: unknown, requestId: string): RawReply
 }
 
+/** The part of a WebSocket that rooms use. */
+export interface Socket {
+  send(data: string | Uint8Array): void
+  close(code: number, reason: string): void
+  /** Bytes accepted by `send` and not yet taken by the network: how a slow client is seen. */
+  readonly bufferedAmount: number
+  on(event: 'message', listener: (data: Uint8Array) => void): void
+  on(event: 'close', listener: () => void): void
+}
+
+/**
+ * A WebSocket. The server authenticates it (Authorization header; session cookie with origin check; or `?ticket=` from
+ * a one-time ticket) and closes with 4401 or 4403 where that fails, before the room sees it.
+ */
+export interface SocketShape {
+  readonly method: 'SOCKET'
+  readonly path: string
+  readonly access: Access
+  readonly tag: string
+  readonly summary: string
+  socket(socket: Socket, request: { readonly principal: Principal | null; readonly url: string }): void
+}
+
 // biome-ignore lint/suspicious/noExplicitAny: routes of all shapes stand in one list; `route` checks each
-export type Route = RouteShape<any, any, any, any> | ForeignShape
+export type Route = RouteShape<any, any, any, any> | ForeignShape | SocketShape
 
 /** Gives the handler the types of its schemas. */
 export function route<P extends TObject, Q extends TObject, B extends TSchema, D extends TSchema>(
