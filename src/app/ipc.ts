@@ -58,3 +58,5 @@ export type FromChild =
   | { readonly kind: 'ready'; readonly ready: boolean }
   /** From control alone: configuration was changed through the API, hand it to everyone. */
   | { readonly kind: 'config'; readonly snapshot: unknown }
+  /** Lines for the person at the console of front: never logged. */
+  | { readonly kind: 'notice'; readonly lines: readonly string[] }
