@@ -1,0 +1,218 @@
+/**
+ * The running dashboard: reads the sources once a period while somebody looks, steps the feed, hands the message to
+ * the hub. One producer, however many sockets. While nobody looks there is no timer and no reading; the first one who
+ * comes gets trends from stored history.
+ */
+import { messageOf } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import type { Cancel, Scheduler } from '../base/scheduler.ts'
+import type { Telemetry } from '../base/telemetry.ts'
+import type { Millis } from '../base/time.ts'
+import { DAY, HOUR, MINUTE, SECOND, toIso } from '../base/time.ts'
+import type { DashboardConfig } from './config.ts'
+import type { FeedInput, FeedState, Refill } from './feed.ts'
+import { COARSE_STEP_MS, emptyFeed, FINE_STEP_MS, step } from './feed.ts'
+import { limitsOf, MEANING } from './figures.ts'
+import { createHistory } from './history.ts'
+import type { ClientSocket, Encoded } from './hub.ts'
+import { createHub } from './hub.ts'
+import type { DashboardEvent, DashboardSummary, MetricKey, Range, Snapshot, Update } from './protocol.ts'
+import { METRIC_KEYS, RANGES } from './protocol.ts'
+import type { DashboardSources, EventView, Point } from './sources.ts'
+
+export interface DashboardDeps {
+  readonly sources: DashboardSources
+  readonly scheduler: Scheduler
+  /** The configuration now: keys of the room are live. */
+  readonly config: () => DashboardConfig
+  readonly log: Log
+  readonly telemetry: Telemetry
+}
+
+export interface Dashboard {
+  summary(): Promise<DashboardSummary>
+  /** Oldest first. */
+  events(since: Millis, until: Millis, type: string | null): DashboardEvent[]
+  connect(socket: ClientSocket, range: Range): void
+  /** Closes every socket. */
+  stop(): void
+}
+
+/** A pause after which history is read anew. */
+const PAUSE_MS = 30 * SECOND
+const REFILL_EVERY_MS = 5 * MINUTE
+
+export function createDashboard(deps: DashboardDeps): Dashboard {
+  const { sources, scheduler, config, log, telemetry } = deps
+  const { clock } = scheduler
+  const history = createHistory(sources, clock)
+  let state: FeedState = emptyFeed
+  let message: Update | null = null
+  let refilledAt = Number.NEGATIVE_INFINITY
+  let ticking: Promise<Update> | null = null
+  let timer: Cancel | null = null
+  let stopped = false
+  const encodings = new Map<Range, Encoded>()
+
+  const hub = createHub({
+    scheduler,
+    clientsMax: () => config().clientsMax,
+    snapshot,
+    watched(watched) {
+      timer?.cancel()
+      timer = watched && !stopped ? scheduler.after(0, beat) : null
+    },
+  })
+  telemetry.gauge('dashboard_clients', 'Open dashboards.', {}, () => hub.size)
+  telemetry.gauge('dashboard_messages_sent_total', 'Messages sent to dashboards.', {}, () => hub.counts.sent)
+  telemetry.gauge('dashboard_skipped_total', 'Messages not sent to slow dashboards.', {}, () => hub.counts.skipped)
+
+  /** One period: read, step, send; the next beat keeps the rhythm however long this one took. */
+  async function beat() {
+    const started = clock.monotonic()
+    try {
+      const update = await tick()
+      await hub.broadcast({ seq: update.seq, text: JSON.stringify(update) })
+    } catch (error) {
+      log.error('the dashboard could not make its message', { error })
+    }
+    const rest = config().period * SECOND - (clock.monotonic() - started)
+    if (hub.size > 0 && !stopped) timer = scheduler.after(Math.max(1, rest), beat)
+  }
+
+  function tick(): Promise<Update> {
+    ticking ??= makeMessage().finally(() => {
+      ticking = null
+    })
+    return ticking
+  }
+
+  async function makeMessage(): Promise<Update> {
+    const { trendWindow } = config()
+    const settings = {
+      windowMs: trendWindow * SECOND,
+      intervalMs: sources.intervalMs(),
+      limits: limitsOf(config()),
+    }
+    const input = await read(settings.windowMs)
+    const next = step(state, input, settings, clock.now())
+    if (input.problem !== null && message?.problem !== input.problem) log.warn(`dashboard: ${input.problem}`)
+    state = next.state
+    message = next.message
+    return next.message
+  }
+
+  async function read(windowMs: number): Promise<FeedInput> {
+    const now = clock.now()
+    const paused = state.at === null || now < state.at || now - state.at > PAUSE_MS
+    const due = paused || clock.monotonic() - refilledAt > REFILL_EVERY_MS
+    try {
+      const [latest, refill] = await Promise.all([
+        sources.latest(METRIC_KEYS.map((key) => MEANING[key].name)),
+        due ? readRefill(now, windowMs) : null,
+      ])
+      if (refill) refilledAt = clock.monotonic()
+      const samples: Partial<Record<MetricKey, Point>> = {}
+      for (const key of METRIC_KEYS) {
+        const sample = latest.get(MEANING[key].name)
+        if (sample) samples[key] = sample
+      }
+      return { samples, refill, processes: sources.processes(), problem: null }
+    } catch (error) {
+      log.debug('dashboard: reading failed', { error: messageOf(error) })
+      return {
+        samples: {},
+        refill: null,
+        processes: sources.processes(),
+        problem: 'the store of metrics does not answer.',
+      }
+    }
+  }
+
+  async function readRefill(now: Millis, windowMs: number): Promise<Refill> {
+    const rows = await Promise.all(
+      METRIC_KEYS.map(async (key) => {
+        const { name } = MEANING[key]
+        const [fine, coarse] = await Promise.all([
+          sources.range(name, now - Math.max(HOUR, 2 * windowMs), now, FINE_STEP_MS),
+          sources.range(name, now - DAY, now, COARSE_STEP_MS),
+        ])
+        return [key, { fine, coarse }] as const
+      }),
+    )
+    return Object.fromEntries(rows) as Refill
+  }
+
+  /** The newest message, made now when the last one is older than a period. */
+  async function current(): Promise<Update> {
+    const age = message && state.at !== null ? clock.now() - state.at : Number.POSITIVE_INFINITY
+    return message && age >= 0 && age < config().period * SECOND ? message : tick()
+  }
+
+  async function snapshot(range: Range): Promise<Encoded> {
+    if (!message) await tick()
+    const [chart, recent] = await Promise.all([chartOf(range), recentOf()])
+    // From here on nothing waits: what is encoded is the newest state there is.
+    const now = message!
+    const known = encodings.get(range)
+    if (known?.seq === now.seq) return known
+    const whole: Snapshot = {
+      ...now,
+      type: 'snapshot',
+      range,
+      history: chart,
+      recent,
+      events: eventsBetween(clock.now() - RANGES[range].seconds * SECOND, clock.now()).slice(-200),
+    }
+    const encoded = { seq: now.seq, text: JSON.stringify(whole) }
+    encodings.set(range, encoded)
+    return encoded
+  }
+
+  /** History that cannot be read is empty: the live part of the page goes on, and says why. */
+  async function chartOf(range: Range) {
+    try {
+      return await history.chart(range)
+    } catch {
+      return { from: toIso(clock.now()), step: RANGES[range].step, series: {} }
+    }
+  }
+
+  async function recentOf() {
+    const usual = Object.fromEntries(METRIC_KEYS.map((key) => [key, state.normals[key]?.median ?? null]))
+    try {
+      return await history.recent(limitsOf(config()), usual)
+    } catch {
+      return { from: toIso(clock.now()), step: 60, series: {} }
+    }
+  }
+
+  function eventsBetween(since: Millis, until: Millis): DashboardEvent[] {
+    return sources.events(since, until).map(shown)
+  }
+
+  return {
+    async summary() {
+      const { type: _type, seq: _seq, ...body } = await current()
+      return { ...body, active_connections: hub.size }
+    },
+    events: (since, until, type) => eventsBetween(since, until).filter((event) => type === null || event.type === type),
+    connect: (socket, range) => hub.join(socket, range),
+    stop() {
+      stopped = true
+      timer?.cancel()
+      hub.close()
+    },
+  }
+}
+
+function shown(event: EventView): DashboardEvent {
+  return {
+    id: `${event.type}:${event.subject}:${event.action}:${event.at}`,
+    timestamp: toIso(event.at),
+    type: event.type,
+    title: `${event.subject} ${event.action}`,
+    detail: event.detail,
+    subject: event.subject,
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * Arithmetic of the figures, without a clock: means of windows, trends, normal ranges, limits. What each metric of the
+ * cards is called, measured in and judged by stands here too.
+ */
+import type { Millis } from '../base/time.ts'
+import { HOUR } from '../base/time.ts'
+import type { DashboardConfig } from './config.ts'
+import type { FigureKey, Limit, MetricKey, ThresholdState, Trend } from './protocol.ts'
+import type { Point, Points } from './sources.ts'
+
+interface MetricMeaning {
+  /** Canonical name. */
+  readonly name: string
+  /** In the middle of a sentence. */
+  readonly words: string
+  readonly unit: string
+  readonly change: 'absolute' | 'percent'
+}
+
+export const MEANING: Readonly<Record<FigureKey, MetricMeaning>> = {
+  cpu_usage: { name: 'system.cpu_usage', words: 'CPU', unit: '%', change: 'absolute' },
+  memory_usage: { name: 'system.memory_usage', words: 'memory', unit: '%', change: 'absolute' },
+  cache_hit_rate: { name: 'cache.hit_rate', words: 'cache hit rate', unit: '%', change: 'absolute' },
+  response_time: { name: 'application.api_response_time', words: 'response time', unit: 'ms', change: 'absolute' },
+  throughput: { name: 'application.requests_per_second', words: 'throughput', unit: 'req/s', change: 'percent' },
+  disk_usage: { name: 'system.disk_usage', words: 'disk', unit: '%', change: 'absolute' },
+  health_score: { name: 'performance_score', words: 'health score', unit: 'of 100', change: 'absolute' },
+}
+
+export interface Limits {
+  readonly warning: number
+  readonly critical: number
+  /** On which side of a limit it is bad. */
+  readonly side: Limit['side']
+}
+export type LimitsByFigure = Readonly<Partial<Record<FigureKey, Limits>>>
+
+export function limitsOf(config: DashboardConfig): LimitsByFigure {
+  return {
+    cpu_usage: { warning: config.cpuWarning, critical: config.cpuCritical, side: 'over' },
+    memory_usage: { warning: config.memoryWarning, critical: config.memoryCritical, side: 'over' },
+    response_time: { warning: config.responseWarning, critical: config.responseCritical, side: 'over' },
+    cache_hit_rate: { warning: config.hitRateWarning, critical: config.hitRateCritical, side: 'under' },
+    health_score: { warning: 70, critical: 40, side: 'under' },
+  }
+}
+
+const beyond = (value: number, limit: number, side: Limit['side']) => (side === 'over' ? value > limit : value < limit)
+
+/** Which limit a value is beyond. */
+export function judge(value: number, limits: Limits): { readonly state: ThresholdState; readonly limit: Limit | null } {
+  if (beyond(value, limits.critical, limits.side))
+    return { state: 'critical', limit: { value: limits.critical, side: limits.side } }
+  if (beyond(value, limits.warning, limits.side))
+    return { state: 'warning', limit: { value: limits.warning, side: limits.side } }
+  return { state: 'ok', limit: null }
+}
+
+/** Mean of the points with from < at ≤ to, their number and the first of them. */
+export function windowMean(points: readonly Point[], from: Millis, to: Millis) {
+  let sum = 0
+  let count = 0
+  let first = Number.POSITIVE_INFINITY
+  for (const point of points) {
+    if (point.at <= from || point.at > to) continue
+    sum += point.value
+    count++
+    first = Math.min(first, point.at)
+  }
+  return { mean: count === 0 ? Number.NaN : sum / count, count, first }
+}
+
+export interface Movement {
+  readonly trend: Trend
+  /** Null when the former mean is 0 and the change would be in per cent of it. */
+  readonly change: number | null
+}
+
+/**
+ * The last window against the one before it: more than 5 % of the former mean is a movement. Null while the former
+ * window is less than half covered, or either holds fewer than two points.
+ */
+export function movement(
+  points: readonly Point[],
+  now: Millis,
+  windowMs: number,
+  kind: 'absolute' | 'percent',
+): Movement | null {
+  const last = windowMean(points, now - windowMs, now)
+  const before = windowMean(points, now - 2 * windowMs, now - windowMs)
+  if (last.count < 2 || before.count < 2 || before.first > now - 1.5 * windowMs) return null
+  const by = last.mean - before.mean
+  const band = 0.05 * Math.abs(before.mean)
+  const trend: Trend = by > band ? 'increasing' : by < -band ? 'decreasing' : 'stable'
+  if (kind === 'absolute') return { trend, change: rounded(by) }
+  return { trend, change: before.mean === 0 ? null : rounded((100 * by) / Math.abs(before.mean)) }
+}
+
+export interface Normal {
+  readonly lower: number
+  readonly upper: number
+  readonly median: number
+}
+
+/** The middle nine tenths of history; null while it spans less than an hour or has fewer than twelve points. */
+export function normalOf(points: Points): Normal | null {
+  const count = points.times.length
+  if (count < 12 || points.times[count - 1]! - points.times[0]! < HOUR - 5 * 60_000) return null
+  const sorted = Float64Array.from(points.values).sort()
+  const at = (q: number) => {
+    const place = q * (count - 1)
+    const low = Math.floor(place)
+    return sorted[low]! + (place - low) * (sorted[Math.min(low + 1, count - 1)]! - sorted[low]!)
+  }
+  return { lower: rounded(at(0.05)), upper: rounded(at(0.95)), median: rounded(at(0.5)) }
+}
+
+/**
+ * Since when the newest points are beyond a limit without a break: walks `fine` back, and `coarse` on from where that
+ * begins. A hole of more than `holeMs` ends the walk, for nobody knows what was in it.
+ */
+export function beyondSince(
+  fine: Points,
+  coarse: Points,
+  limit: number,
+  side: Limit['side'],
+  holeMs: number,
+): Millis | null {
+  let since: Millis | null = null
+  for (const points of [fine, coarse]) {
+    for (let i = points.times.length - 1; i >= 0; i--) {
+      const at = points.times[i]!
+      if (since !== null && at >= since) continue
+      if (since !== null && since - at > holeMs) return since
+      if (!beyond(points.values[i]!, limit, side)) return since
+      since = at
+    }
+    if (since === null) return null
+  }
+  return since
+}
+
+/** Four significant digits: more is noise, and bytes to every client. */
+export function rounded(value: number): number {
+  return value === 0 ? 0 : Number(value.toPrecision(4))
+}
+
+export const isBeyond = beyond
+
+/** Metrics by which the score and the headline judge. */
+export const JUDGED = [
+  'response_time',
+  'cpu_usage',
+  'memory_usage',
+  'cache_hit_rate',
+] as const satisfies readonly MetricKey[]

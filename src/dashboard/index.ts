@@ -1,0 +1,7 @@
+/** The dashboard's front door: what runs in control, what it reads, what can be configured. */
+export type { WebAssets } from './assets.ts'
+export { loadAssets } from './assets.ts'
+export type { Dashboard, DashboardDeps } from './dashboard.ts'
+export { createDashboard } from './dashboard.ts'
+export type { ClientSocket } from './hub.ts'
+export type { DashboardSources, EventView, Point, Points, ProcessView } from './sources.ts'

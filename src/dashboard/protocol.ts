@@ -1,0 +1,242 @@
+/**
+ * What the dashboard's server and its page say to each other: the messages of the WebSocket and the summary.
+ * The page imports this file and no other of the server: types, constants, and how both write a number.
+ *
+ *   page ──{type:'snapshot', range}──▶ server      asked at a gap in `seq`, or for another range
+ *   page ◀──snapshot (whole state and chart history)── server      first, and when asked
+ *   page ◀──update (whole state)── server          one a period, the same bytes for everybody
+ *
+ * Names follow the API contract (snake_case); times are ISO 8601 in UTC; a value that is not known is null, never 0.
+ */
+
+/** The keys of `metrics`, in the order of the cards; `disk_usage` has no card. */
+export const METRIC_KEYS = [
+  'cpu_usage',
+  'memory_usage',
+  'cache_hit_rate',
+  'response_time',
+  'throughput',
+  'disk_usage',
+] as const
+export type MetricKey = (typeof METRIC_KEYS)[number]
+
+/** What has a trend, a normal range and a history: the metrics and the health score made from them. */
+export const FIGURE_KEYS = [...METRIC_KEYS, 'health_score'] as const
+export type FigureKey = (typeof FIGURE_KEYS)[number]
+
+/** The six cards, in order. */
+export const CARD_KEYS = [
+  'cpu_usage',
+  'memory_usage',
+  'cache_hit_rate',
+  'response_time',
+  'throughput',
+  'health_score',
+] as const satisfies readonly FigureKey[]
+export type CardKey = (typeof CARD_KEYS)[number]
+
+/** Ranges of the charts, with the step of their points in seconds. */
+export const RANGES = {
+  '1h': { seconds: 3_600, step: 15 },
+  '3h': { seconds: 10_800, step: 30 },
+  '24h': { seconds: 86_400, step: 300 },
+  '7d': { seconds: 604_800, step: 1_800 },
+} as const
+export type Range = keyof typeof RANGES
+export const RANGE_NAMES = Object.keys(RANGES) as Range[]
+export const DEFAULT_RANGE: Range = '3h'
+export const isRange = (text: unknown): text is Range => typeof text === 'string' && Object.hasOwn(RANGES, text)
+
+/** Close codes of the socket, as the contract has them. */
+export const CLOSE = { notAuthenticated: 4401, role: 4403, tryLater: 1013, goingAway: 1001, policy: 1008 } as const
+
+/** Seconds without a message after which what is shown is called stale. */
+export const STALE_AFTER_S = 6
+
+export type Trend = 'increasing' | 'decreasing' | 'stable'
+export type ThresholdState = 'ok' | 'warning' | 'critical'
+export type HeadlineStatus = 'healthy' | 'degraded' | 'critical' | 'no_data'
+
+/** A value against its limits: which one it is beyond, if any. */
+export interface Limit {
+  readonly value: number
+  readonly side: 'over' | 'under'
+}
+
+/** All that is known of one metric beside its value. */
+export interface Figure {
+  readonly unit: string
+  /** Mean of the last window less the mean of the one before; null while one of them is not covered. */
+  readonly change: number | null
+  /** `change` is in the metric's own unit, or in per cent of the former mean. */
+  readonly change_kind: 'absolute' | 'percent'
+  /** Seconds of one window. */
+  readonly change_window: number
+  /** From stored history of the same metric (the last 24 h); null while there is less than an hour of it. */
+  readonly normal: { readonly lower: number; readonly upper: number } | null
+  readonly threshold_state: ThresholdState | null
+  /** The limit the value is beyond; else null. */
+  readonly limit: Limit | null
+  /** Time of the newest stored sample, however old; null when there never was one. */
+  readonly last_sample_at: string | null
+  readonly last_value: number | null
+  /** Why there is no value now, in a few words; null when there is one. */
+  readonly silence: string | null
+}
+
+export interface Headline {
+  readonly status: HeadlineStatus
+  /** The sentence for people: "Degraded: answers take 214 ms, over the 200 ms limit for 11 minutes." */
+  readonly text: string
+  /** The figure it is about, when it is about one. */
+  readonly metric: FigureKey | null
+  readonly value: number | null
+  readonly limit: number | null
+  readonly since: string | null
+  /** What changed with it. */
+  readonly cause: string | null
+  /** What happens next. */
+  readonly next: string | null
+}
+
+export interface ScorePart {
+  readonly metric: MetricKey
+  /** Points taken from 100; negative. */
+  readonly points: number
+  readonly why: string
+}
+
+export interface DashboardInsight {
+  readonly id: string
+  /** `performance_warning`, `optimization_opportunity`, … */
+  readonly type: string
+  readonly title: string
+  /** What is true, with the numbers. */
+  readonly message: string
+  /** 0–1. */
+  readonly confidence: number
+  readonly impact: 'low' | 'medium' | 'high'
+  readonly recommendations: readonly string[]
+  readonly evidence_url: string
+}
+
+/** An active alert. None is ever sent before alerting is installed. */
+export interface DashboardAlert {
+  readonly id: string
+  readonly severity: 'info' | 'warning' | 'critical' | 'emergency'
+  readonly title: string
+  readonly message: string
+  readonly timestamp: string
+  readonly status: string
+}
+
+/** A process of the platform. */
+export interface DashboardProcess {
+  readonly id: string
+  readonly kind: string
+  readonly state: 'starting' | 'ready' | 'draining' | 'backing_off' | 'stopped'
+  readonly started_at: string | null
+  readonly restarts: number
+  readonly last_exit: string | null
+}
+
+export interface DashboardEvent {
+  readonly id: string
+  readonly timestamp: string
+  /** What kind of thing happened; `process` today, later `scaling`, `deployment`, `market`. */
+  readonly type: string
+  /** One short phrase: "control restarted". */
+  readonly title: string
+  readonly detail: string
+  /** Who or what it happened to. */
+  readonly subject: string
+}
+
+/** An engine of the platform, for the foot of the page. */
+export interface Engine {
+  readonly name: 'collection' | 'analytics' | 'alerting' | 'scaling' | 'optimizer'
+  readonly state: 'active' | 'silent' | 'stopped' | 'not_installed'
+  /** When it last did something. */
+  readonly last_activity: string | null
+}
+
+/** The state that `update`, `snapshot` and the summary share. */
+export interface DashboardState {
+  readonly timestamp: string
+  readonly metrics: Readonly<Record<MetricKey, number | null>>
+  readonly performance_score: number | null
+  readonly score_parts: readonly ScorePart[]
+  readonly trends: Readonly<Record<FigureKey, Trend | null>>
+  readonly figures: Readonly<Record<FigureKey, Figure>>
+  readonly headline: Headline
+  readonly ai_insights: readonly DashboardInsight[]
+  readonly alerts: readonly DashboardAlert[]
+  readonly monitoring_active: boolean
+  readonly optimization_active: boolean
+  /** `current` and `target` are null while no instances are managed. */
+  readonly instances: { readonly current: number | null; readonly target: number | null; readonly last_decision: null }
+  readonly processes: readonly DashboardProcess[]
+  readonly engines: readonly Engine[]
+  /** Seconds between two collections, and after how many a metric without a sample has no data. */
+  readonly interval: number
+  readonly fresh_for: number
+  /** A fault of the feed itself that the page has to say (the store cannot be read). */
+  readonly problem: string | null
+}
+
+/** Evenly spaced points; `null` where nothing was stored. The last point may still be growing. */
+export interface History {
+  /** Time of the first point. */
+  readonly from: string
+  /** Seconds between points. */
+  readonly step: number
+  readonly series: Readonly<Partial<Record<FigureKey, readonly (number | null)[]>>>
+}
+
+export interface Update extends DashboardState {
+  readonly type: 'update'
+  readonly seq: number
+}
+
+export interface Snapshot extends DashboardState {
+  readonly type: 'snapshot'
+  readonly seq: number
+  readonly range: Range
+  /** For the charts, over `range`. */
+  readonly history: History
+  /** For the spark lines: the last hour by the minute. */
+  readonly recent: History
+  /** Events inside the range, oldest first. */
+  readonly events: readonly DashboardEvent[]
+}
+
+export type ServerMessage = Update | Snapshot
+
+export interface ClientMessage {
+  readonly type: 'snapshot'
+  readonly range?: Range
+}
+
+export interface DashboardSummary extends DashboardState {
+  /** Open sockets of the dashboard. */
+  readonly active_connections: number
+}
+
+/** Narrow no-break space, between a number and its unit. */
+export const NARROW = '\u202f'
+
+const grouped = (digits: number) =>
+  new Intl.NumberFormat('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+const formats = [grouped(0), grouped(1), grouped(2)] as const
+
+/** Three significant figures: `82.6`, `214`, `1,184`, `0.35`; per cent with at most one decimal; a true minus. */
+export function formatNumber(value: number, unit = ''): string {
+  const size = Math.abs(value)
+  const digits = size >= 99.95 || size === 0 ? 0 : size >= 9.995 || unit === '%' || unit === 'points' ? 1 : 2
+  return formats[digits]!.format(value).replace('-', '\u2212')
+}
+
+/** A number with its unit: `82.6 %`, `214 ms`. */
+export function formatValue(value: number, unit: string): string {
+  return unit === '' ? formatNumber(value) : `${formatNumber(value, unit)}${NARROW}${unit}`
+}
