@@ -2,7 +2,7 @@
  * A child's side of the channel to front: what any process that front forks (`control`, later `instance` and
  * `market-writer`) starts with.
  *
- *   const child = connectToParent(process.argv)      argv: … --process control --id control --socket /…/control.sock
+ *   const child = connectToParent(process.argv)      argv: … --process control --id control --socket /…/control.sock …
  *   child.onStop(() => server.close())               hooks run last registered first, each waited for
  *   child.listening(); child.ready(true)
  *
@@ -22,6 +22,8 @@ export interface Child {
   readonly id: string
   /** The Unix socket to listen on. A file of that name left by a former run is removed already. */
   readonly socketPath: string
+  /** Where front listens for clients: `http://127.0.0.1:8000`. */
+  readonly address: string
 
   /**
    * Adds a step of stopping: finish open requests, make all durable. Steps run last registered first, each waited
@@ -45,7 +47,7 @@ export interface Child {
 }
 
 /** The arguments that front gives a child; null when this process is not one. */
-export function childArguments(argv: readonly string[]): { kind: ProcessKind; id: string; socketPath: string } | null {
+export function childArguments(argv: readonly string[]): Pick<Child, 'kind' | 'id' | 'socketPath' | 'address'> | null {
   const value = (name: string): string | undefined => {
     const at = argv.indexOf(name)
     return at < 0 ? undefined : argv[at + 1]
@@ -53,7 +55,7 @@ export function childArguments(argv: readonly string[]): { kind: ProcessKind; id
   const kind = value('--process')
   const socketPath = value('--socket')
   if (kind !== 'control' && kind !== 'instance' && kind !== 'market-writer') return null
-  return socketPath ? { kind, id: value('--id') ?? kind, socketPath } : null
+  return socketPath ? { kind, id: value('--id') ?? kind, socketPath, address: value('--address') ?? '' } : null
 }
 
 /** What a process that is stopping may take in all before it leaves anyhow; front sends SIGKILL a little later. */

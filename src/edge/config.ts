@@ -18,15 +18,8 @@ export const edgeKeys = {
     max: MIB,
     unit: 'bytes',
   }),
-  bodyBytesMax: integer('edge.body_bytes_max', MIB, {
-    help: 'Most bytes of a request body; more is answered 413.',
-    min: 1_024,
-    max: 1024 * MIB,
-    unit: 'bytes',
-    live: true,
-  }),
   ingestBodyBytesMax: integer('edge.ingest_body_bytes_max', 64 * MIB, {
-    help: 'The same for bodies of metrics: remote write, OTLP, imports, batches of data points.',
+    help: 'Most bytes of a body of metrics (remote write, OTLP, imports, batches of points), as sent; more is answered 413.',
     min: 1_024,
     max: 1024 * MIB,
     unit: 'bytes',
@@ -61,4 +54,7 @@ export const edgeKeys = {
   }),
 }
 
-export type EdgeConfig = ConfigOf<typeof edgeKeys>
+export type EdgeConfig = ConfigOf<typeof edgeKeys> & {
+  /** Most bytes of any other body: `limits.body_bytes`. */
+  readonly bodyBytesMax: number
+}

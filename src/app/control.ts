@@ -1,0 +1,192 @@
+/**
+ * Control: the process of the operations brain. One straight function builds each part from those above it; stopping
+ * walks back. ARCHITECTURE.md draws its threads.
+ */
+import { join } from 'node:path'
+import { AppError, messageOf } from '../base/errors.ts'
+import { measureRuntime } from '../base/runtime.ts'
+import type { Scheduler } from '../base/scheduler.ts'
+import { systemScheduler } from '../base/scheduler.ts'
+import type { TelemetryFamily } from '../base/telemetry.ts'
+import { createTelemetry } from '../base/telemetry.ts'
+import type { Config } from '../config/index.ts'
+import { loadConfig, withoutSecrets } from '../config/index.ts'
+import { labelled } from '../http/exposition.ts'
+import type { Server } from '../http/server.ts'
+import { createServer } from '../http/server.ts'
+import { createTickets } from '../http/sockets.ts'
+import { FIRST_LINK_MS, openIdentity } from '../identity/index.ts'
+import { identityRoutes } from '../identity/routes.ts'
+import { auditRows, auditTable } from '../storage/audit.ts'
+import { openDatabase } from '../storage/database.ts'
+import { idempotencyTable } from '../storage/idempotency.ts'
+import { lockDirectory } from '../storage/lock.ts'
+import { openSecretBox } from '../storage/secrets.ts'
+import type { Child } from './child.ts'
+import { configRoutes } from './config-routes.ts'
+import { configVersionsTable, openConfigStore } from './config-store.ts'
+import { createHealth } from './health.ts'
+import type { ProcessLog } from './log.ts'
+import { childLog, performanceLine } from './log.ts'
+import { systemRoutes } from './system-routes.ts'
+import { loginLink } from './urls.ts'
+import { VERSION } from './version.ts'
+
+/** ops.db: what operating the platform leaves behind. New tables go to the end. */
+const opsMigrations = [configVersionsTable, idempotencyTable, auditTable]
+
+export interface Control {
+  readonly server: Server
+  stop(): Promise<void>
+}
+
+/** What front, or a test in its place, gives to control. */
+export type ControlParent = Pick<
+  Child,
+  'onProcesses' | 'onEdge' | 'onEvent' | 'listening' | 'ready' | 'config' | 'notice'
+>
+
+export interface ControlOptions {
+  readonly config: Config
+  readonly parent: ControlParent
+  readonly log: ProcessLog
+  readonly scheduler: Scheduler
+  readonly listenAt: Parameters<Server['listen']>[0]
+  readonly checkAnswers?: boolean
+}
+
+/** The process: what front forks. Ends with exit code 1 and one sentence when it cannot start. */
+export async function runControl(child: Child): Promise<void> {
+  const config = loadConfig()
+  const scheduler = systemScheduler((error) => log.error('a timer failed', { error }))
+  const log = childLog(child.id, config.current.values.platform.logLevel, scheduler.clock)
+  try {
+    const control = await startControl({ config, parent: child, log, scheduler, listenAt: child })
+    child.onStop(() => control.stop())
+  } catch (error) {
+    log.error('control cannot start', { why: messageOf(error), ...(error instanceof AppError ? {} : { error }) })
+    process.exit(1)
+  }
+}
+
+export async function startControl(options: ControlOptions): Promise<Control> {
+  const { config, parent, log, scheduler } = options
+  const { clock } = scheduler
+  const { platform } = config.current.values
+  const inData = (name: string) => join(platform.dataDir, name)
+  const undo: (() => void | Promise<void>)[] = []
+  const stop = async () => {
+    for (let step = undo.pop(); step; step = undo.pop()) await step()
+  }
+
+  try {
+    const lock = await lockDirectory(inData('control.lock'), scheduler)
+    undo.push(() => lock.release())
+    const telemetry = createTelemetry()
+    const runtime = measureRuntime(telemetry, scheduler, 'control')
+    undo.push(() => runtime.cancel())
+    const health = createHealth(clock)
+    const box = openSecretBox(inData('secret.key'), platform.secretKey)
+
+    const ops = openDatabase(inData('ops.db'), { synchronous: 'FULL', migrations: opsMigrations })
+    undo.push(() => void ops.close())
+    const versions = openConfigStore(ops, config, box, log)
+    const unsubscribe = config.subscribe((snapshot) => {
+      log.setLevel(snapshot.values.platform.logLevel)
+      parent.config(withoutSecrets(snapshot))
+    })
+    undo.push(() => void unsubscribe())
+    log.setLevel(config.current.values.platform.logLevel)
+    parent.config(withoutSecrets(config.current))
+
+    const sessionTimes = () => {
+      const { sessionIdle, sessionLifetime } = config.current.values.identity
+      return { idleMs: sessionIdle * 1000, lifetimeMs: sessionLifetime * 1000 }
+    }
+    const identity = openIdentity(inData('identity.db'), box, sessionTimes)
+    undo.push(() => identity.close())
+    if (identity.firstStart(config.current.values.identity.adminToken, clock.now())) {
+      const code = identity.createLoginCode('admin', 'admin', FIRST_LINK_MS, 'first start', clock.now())
+      parent.notice(welcome(loginLink(platform, code)))
+    }
+    const tickets = createTickets(clock)
+    const authenticator = {
+      byToken: (token: string) => identity.byToken(token, clock.now()),
+      bySession: (cookie: string) => identity.bySession(cookie, clock.now()),
+      alive: (credential: string) => identity.alive(credential, clock.now()),
+    }
+
+    let ofFront: readonly TelemetryFamily[] = []
+    const families = () => [
+      ...labelled(telemetry.snapshot(), { process: 'control' }),
+      ...labelled(ofFront, { process: 'front' }),
+    ]
+    parent.onProcesses((processes) => {
+      health.processes = processes
+    })
+    parent.onEdge((_window, telemetryOfFront) => {
+      ofFront = telemetryOfFront
+    })
+
+    const server = await createServer({
+      routes: [
+        ...systemRoutes({ clock, health, tickets, environment: platform.environment, telemetry: families }),
+        ...identityRoutes({ identity, clock, times: sessionTimes }),
+        ...configRoutes({
+          config,
+          store: versions,
+          clock,
+          audit: (limit, before) =>
+            [...auditRows(identity.db, limit, before), ...auditRows(ops, limit, before)]
+              .sort((a, b) => (a.id < b.id ? 1 : -1))
+              .slice(0, limit),
+        }),
+      ],
+      authenticator,
+      tickets,
+      scheduler,
+      log,
+      telemetry,
+      version: VERSION,
+      limits: () => limitsOf(config),
+      publicUrl: () => config.current.values.platform.publicUrl,
+      checkAnswers: options.checkAnswers ?? false,
+    })
+    undo.push(() => server.close())
+    await server.listen(options.listenAt)
+    parent.listening()
+    health.ready = true
+    parent.ready(true)
+    undo.push(() => {
+      health.ready = false
+      parent.ready(false)
+    })
+    const performance = performanceLine(log, scheduler)
+    undo.push(() => performance.cancel())
+    log.info('control is ready', { version: VERSION })
+    return { server, stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+function limitsOf(config: Config) {
+  const { platform } = config.current.values
+  return {
+    bodyBytes: platform.bodyBytes,
+    jsonDepth: platform.jsonDepth,
+    perPrincipal: { perSecond: platform.requestsPerSecond, burst: platform.requestsBurst },
+    perAddress: { perSecond: platform.addressPerSecond, burst: platform.addressBurst },
+    sockets: platform.sockets,
+  }
+}
+
+function welcome(link: string): string[] {
+  return [
+    'This is the first start. Log in once with this link (24 hours, one use):',
+    `  ${link}`,
+    'Make a token for programs:',
+    '  npx opinion-market token create --role admin --name mine --plain',
+  ]
+}

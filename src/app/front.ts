@@ -1,0 +1,254 @@
+/**
+ * Front: the process that the operator starts. It takes the data directory, opens the port, starts the other processes
+ * and starts them again when they end, and hands every request to the one it is for. It knows no domain.
+ *
+ *   lock ─▶ logs ─▶ listen ─▶ supervisor (fork control) ─▶ … ─▶ SIGTERM or SIGINT
+ *   stop, within 10 s:  no new connection ─▶ requests under way finish ─▶ children, last started first ─▶ logs ─▶ unlock
+ *
+ * Everything here runs on the event loop that carries all requests: nothing may block it.
+ */
+import { fork } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import * as fs from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { messageOf } from '../base/errors.ts'
+import { systemScheduler } from '../base/scheduler.ts'
+import type { Telemetry } from '../base/telemetry.ts'
+import { createTelemetry } from '../base/telemetry.ts'
+import { SECOND } from '../base/time.ts'
+import type { EdgeConfig } from '../edge/index.ts'
+import { createBalancer, createEdge, routeTable } from '../edge/index.ts'
+import type { DirectoryLock } from './front-lock.ts'
+import { DirectoryTaken, lockDirectory } from './front-lock.ts'
+import type { FrontLogs, LogSettings } from './front-logs.ts'
+import { openLogs } from './front-logs.ts'
+import type { FromChild, ProcessKind } from './ipc.ts'
+import { performanceLine } from './log.ts'
+import type { ProcessHandle, ProcessListener } from './supervisor.ts'
+import { createSupervisor } from './supervisor.ts'
+
+/** What front needs of the configuration. */
+export interface FrontSettings {
+  readonly host: string
+  readonly port: number
+  /** Absolute, as is `logDir`. */
+  readonly dataDir: string
+  readonly logDir: string
+  readonly log: LogSettings
+  readonly edge: EdgeConfig
+}
+
+export interface FrontOptions {
+  readonly settings: FrontSettings
+  /** Reads the same from a snapshot that control sent; null when it holds nothing that front knows. */
+  readSnapshot(snapshot: unknown): FrontSettings | null
+  /** The program that is forked with `--process KIND`: `dist/main.js`. */
+  readonly entry: string
+  /** Processes to start, in this order. */
+  readonly processes: readonly { readonly kind: ProcessKind; readonly id: string }[]
+}
+
+const STOP_MS = 10 * SECOND
+/** Of those: for requests to finish, for children to make all durable. The rest is for the logs. */
+const STOP_REQUESTS_MS = 4 * SECOND
+const STOP_CHILDREN_MS = 5 * SECOND
+const WINDOW_MS = 5 * SECOND
+
+/** What a prefix is for. Everything belongs to control until the market has instances. */
+const table = routeTable([
+  { prefix: '/', kind: 'control' },
+  { prefix: '/health', kind: 'control', monitoring: true },
+  { prefix: '/ready', kind: 'control', monitoring: true },
+  { prefix: '/metrics', kind: 'control', monitoring: true },
+  { prefix: '/api/v1/write', kind: 'control', body: 'ingest' },
+  { prefix: '/v1/metrics', kind: 'control', body: 'ingest' },
+  { prefix: '/api/v1/import', kind: 'control', body: 'ingest' },
+  { prefix: '/api/v1/advanced-analytics/data-points', kind: 'control', body: 'ingest' },
+])
+
+/** Runs until the platform is stopped; answers the exit code. Says why, in one sentence, when it cannot start. */
+export async function runFront(options: FrontOptions): Promise<number> {
+  const { settings } = options
+  const { dataDir } = settings
+  const scheduler = systemScheduler((error) => logs.log.error('a task failed', { error }))
+  const asked = new Promise<string>((stop) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop(signal))
+  })
+
+  let lock: DirectoryLock
+  let runDir: string
+  try {
+    fs.mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+    lock = await lockDirectory(dataDir, scheduler, STOP_MS + 2 * SECOND)
+    runDir = makeRunFolder(dataDir)
+  } catch (error) {
+    return refuse(error instanceof DirectoryTaken ? error.message : cannotUse('data', dataDir, error))
+  }
+  const logs = openLogs(settings.logDir, settings.log, scheduler)
+  const { log } = logs
+  // Requests cannot throw past their exchange; whatever else throws here must not end every process of the platform.
+  process.on('uncaughtException', (error) => log.error('a fault in front', { error }))
+
+  const telemetry = createTelemetry()
+  const balancer = createBalancer(scheduler)
+  const edge = createEdge({ config: settings.edge, table, balancer, telemetry, scheduler })
+  let port: number
+  try {
+    port = await edge.listen(settings.host, settings.port)
+  } catch (error) {
+    lock.release()
+    await logs.close()
+    return refuse(cannotListen(settings, error))
+  }
+  const address = `http://${settings.host.includes(':') ? `[${settings.host}]` : settings.host}:${port}`
+  log.info('front listens', { address, pid: process.pid, data_dir: dataDir })
+
+  let lastSnapshot: unknown = null
+  const supervisor = createSupervisor({
+    scheduler,
+    start(kind, id, listener) {
+      const socketPath = join(runDir, `${id}.sock`)
+      fs.rmSync(socketPath, { force: true })
+      const handle = forkProcess(options.entry, kind, id, socketPath, address, listener, logs)
+      if (lastSnapshot !== null && kind !== 'control') handle?.send({ kind: 'config', snapshot: lastSnapshot })
+      return handle
+    },
+    onListening: (id, kind) => balancer.add(id, kind, join(runDir, `${id}.sock`)),
+    onReady: (id, ready) => balancer.setReady(id, ready),
+    onGone: (id) => balancer.remove(id),
+    onStatus: (processes) => supervisor.send({ kind: 'processes', processes }),
+    onEvent(event) {
+      const level = event.type === 'exited' && !stopping ? 'warn' : 'info'
+      log[level](`process ${event.process} ${event.type}`, { detail: event.detail })
+      supervisor.send({ kind: 'event', event })
+      if (event.type !== 'restarting') return
+      const help = 'Times that a process was started again.'
+      const name = 'process_restarts_total'
+      telemetry.counter(name, help, { process: event.process }).add()
+    },
+    onMessage(_id, kind, message) {
+      if (message.kind === 'notice') logs.notice(message.lines)
+      if (message.kind !== 'config' || kind !== 'control') return
+      lastSnapshot = message.snapshot
+      const next = options.readSnapshot(message.snapshot)
+      if (next) {
+        logs.configure(next.log)
+        edge.configure(next.edge)
+      }
+      supervisor.send({ kind: 'config', snapshot: message.snapshot }, 'control')
+    },
+  })
+  let stopping = false
+  for (const { kind, id } of options.processes) supervisor.add(kind, id)
+
+  const measure = measureFront(telemetry)
+  const timers = [
+    scheduler.every(WINDOW_MS, () => {
+      measure()
+      supervisor.sendTo('control', { kind: 'edge', window: edge.closeWindow(), telemetry: telemetry.snapshot() })
+    }),
+    performanceLine(log, scheduler, () => edge.figures()),
+  ]
+
+  const signal = await asked
+  stopping = true
+  log.info('stopping', { signal })
+  lock.leaving()
+  for (const timer of timers) timer.cancel()
+  await edge.stop(STOP_REQUESTS_MS)
+  await supervisor.stop(STOP_CHILDREN_MS)
+  const unclean = supervisor.statuses().filter((status) => status.lastExit !== 'exit 0')
+  if (unclean.length === 0) log.info('stopped')
+  else log.warn('stopped, not all in order', { ends: unclean.map(({ id, lastExit }) => `${id}: ${lastExit}`) })
+  fs.rmSync(runDir, { recursive: true, force: true })
+  lock.release()
+  await logs.close()
+  return unclean.length === 0 ? 0 : 1
+}
+
+function forkProcess(
+  entry: string,
+  kind: ProcessKind,
+  id: string,
+  socketPath: string,
+  address: string,
+  listener: ProcessListener,
+  logs: FrontLogs,
+): ProcessHandle | null {
+  const args = ['--process', kind, '--id', id, '--socket', socketPath, '--address', address]
+  const child = fork(entry, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+  child.on('error', (error) => {
+    if (child.pid === undefined) listener.onEnd(messageOf(error))
+  })
+  child.on('exit', (code, signal) => listener.onEnd(signal ? `signal ${signal}` : `exit ${code}`))
+  child.on('message', (message: FromChild) => listener.onMessage(message))
+  if (child.stdout && child.stderr) logs.adopt(id, child.stdout, child.stderr)
+  if (child.pid === undefined) return null
+  return {
+    pid: child.pid,
+    send(message) {
+      // A child that ends meanwhile is no error: its end is told by `exit`.
+      if (child.connected) child.send(message, () => {})
+    },
+    kill: (signal) => void child.kill(signal),
+  }
+}
+
+/** Longest path of a Unix socket, of all systems (Linux 107, macOS 103). */
+const SOCKET_PATH_MAX = 103
+const LONGEST_NAME = 'market-writer.sock'
+
+/** Where the Unix sockets are: in the data directory, or in a short folder of our own when that path is too long. */
+function makeRunFolder(dataDir: string): string {
+  let folder = join(dataDir, 'run')
+  if (Buffer.byteLength(join(folder, LONGEST_NAME)) > SOCKET_PATH_MAX) {
+    folder = join(tmpdir(), `opinion-market-${createHash('sha256').update(dataDir).digest('hex').slice(0, 16)}`)
+  }
+  fs.rmSync(folder, { recursive: true, force: true })
+  fs.mkdirSync(folder, { mode: 0o700 })
+  return folder
+}
+
+/** Answers what to call before each snapshot. */
+function measureFront(telemetry: Telemetry): () => void {
+  const labels = { process: 'front' }
+  const memory = telemetry.gauge('process_resident_memory_bytes', 'Memory that the process holds (RSS).', labels)
+  const cpu = telemetry.counter('process_cpu_seconds_total', 'CPU time used by the process.', labels)
+  let last = 0
+  return () => {
+    const { user, system } = process.cpuUsage()
+    cpu.add((user + system - last) / 1e6)
+    last = user + system
+    memory.set(process.memoryUsage.rss())
+  }
+}
+
+function refuse(sentence: string): number {
+  process.stderr.write(`${sentence}\n`)
+  return 1
+}
+
+function cannotUse(what: string, folder: string, error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException
+  const why =
+    code === 'EACCES' || code === 'EPERM'
+      ? 'this user may not write there'
+      : code === 'EROFS'
+        ? 'the file system is read-only'
+        : code === 'ENOSPC'
+          ? 'the disk is full'
+          : code === 'ENOTDIR' || code === 'EEXIST'
+            ? 'something on that path is not a folder'
+            : messageOf(error)
+  return `The ${what} directory ${folder} cannot be used: ${why}.`
+}
+
+function cannotListen({ host, port }: FrontSettings, error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException
+  if (code === 'EADDRINUSE') return `Port ${port} on ${host} is in use by another program; set PORT to a free one.`
+  if (code === 'EACCES') return `Port ${port} on ${host} may not be opened by this user; set PORT to one above 1023.`
+  if (code === 'EADDRNOTAVAIL') return `The address ${host} is not one of this machine; set HOST to one that is.`
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return `The host name ${host} is not known; set HOST to an address.`
+  return `Port ${port} on ${host} cannot be opened: ${messageOf(error)}.`
+}

@@ -1,0 +1,70 @@
+/**
+ * How the platform is: the processes as front tells them, and what each room says of itself.
+ *
+ *   unhealthy  it cannot do its work              degraded  it works, something needs a look
+ */
+import type { Clock } from '../base/clock.ts'
+import { messageOf } from '../base/errors.ts'
+import type { Millis } from '../base/time.ts'
+import type { ProcessStatus } from './ipc.ts'
+
+export type Status = 'healthy' | 'degraded' | 'unhealthy'
+
+export interface Service {
+  readonly status: Status
+  readonly detail?: string
+}
+
+export interface Health {
+  /** Adds a room's own check, asked at each request: it must be quick, and may throw. */
+  check(name: string, ask: () => Service): void
+  /** The latest that front told. */
+  processes: readonly ProcessStatus[]
+  /** All rooms have started. */
+  ready: boolean
+  report(): { status: Status; services: Record<string, Service>; uptime: number }
+  /** Control and every process that front keeps are ready. */
+  allReady(): boolean
+}
+
+export function createHealth(clock: Clock): Health {
+  const startedAt: Millis = clock.monotonic()
+  const checks = new Map<string, () => Service>()
+  const health: Health = {
+    processes: [],
+    ready: false,
+    check: (name, ask) => void checks.set(name, ask),
+    report() {
+      const services: Record<string, Service> = {}
+      for (const process of health.processes) {
+        if (process.state !== 'stopped') services[process.id] = ofProcess(process)
+      }
+      for (const [name, ask] of checks) {
+        try {
+          services[name] = ask()
+        } catch (error) {
+          services[name] = { status: 'unhealthy', detail: messageOf(error) }
+        }
+      }
+      const all = Object.values(services).map((service) => service.status)
+      const worst = (['unhealthy', 'degraded'] as const).find((status) => all.includes(status))
+      return { status: worst ?? 'healthy', services, uptime: (clock.monotonic() - startedAt) / 1000 }
+    },
+    allReady() {
+      // Front tells of control too, a moment later than control itself knows.
+      const others = health.processes.filter((p) => p.kind !== 'control' && p.state !== 'stopped')
+      return health.ready && others.every((p) => p.state === 'ready' || p.state === 'draining')
+    },
+  }
+  return health
+}
+
+function ofProcess(process: ProcessStatus): Service {
+  if (process.kind === 'control' || process.state === 'ready') {
+    const restarted =
+      process.restarts > 0 ? { detail: `restarted ${process.restarts} times, last: ${process.lastExit}` } : {}
+    return { status: 'healthy', ...restarted }
+  }
+  const why = process.lastExit === null ? '' : `, last: ${process.lastExit}`
+  return { status: 'degraded', detail: `${process.state}${why}` }
+}

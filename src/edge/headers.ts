@@ -1,0 +1,71 @@
+/**
+ * Headers on their way through front, as the flat lists `[name, value, name, value]` that node:http takes and gives, so
+ * that doubles and spelling stay. Hop-by-hop headers (RFC 9110, 7.6.1) end here.
+ */
+import type { IncomingMessage } from 'node:http'
+
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/** Names in `Connection: a, b` are hop-by-hop as well. */
+function named(connection: string | undefined): readonly string[] {
+  if (connection === undefined || connection.length > 1_000) return []
+  return connection.split(',').map((name) => name.trim().toLowerCase())
+}
+
+/** The headers of a request as a process of the platform gets them. */
+export function toUpstream(request: IncomingMessage, requestId: string, keepUpgrade = false): string[] {
+  const raw = request.rawHeaders
+  const dropped = named(request.headers.connection)
+  const headers: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i]!.toLowerCase()
+    if (HOP_BY_HOP.has(name) || name === 'expect' || name === 'x-request-id' || name === 'forwarded') continue
+    if (name.startsWith('x-forwarded-') || name === 'x-real-ip' || dropped.includes(name)) continue
+    headers.push(raw[i]!, raw[i + 1]!)
+  }
+  headers.push(
+    'X-Request-Id',
+    requestId,
+    'X-Forwarded-For',
+    request.socket.remoteAddress ?? '',
+    'X-Forwarded-Proto',
+    'http',
+  )
+  if (request.headers.host !== undefined) headers.push('X-Forwarded-Host', request.headers.host)
+  if (keepUpgrade) headers.push('Connection', 'Upgrade', 'Upgrade', 'websocket')
+  else if (request.headers['transfer-encoding'] !== undefined) headers.push('Transfer-Encoding', 'chunked')
+  return headers
+}
+
+/** The headers of an answer as the client gets them. */
+export function toClient(answer: IncomingMessage, requestId: string, close: boolean): string[] {
+  const raw = answer.rawHeaders
+  const dropped = named(answer.headers.connection)
+  const headers: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i]!.toLowerCase()
+    if (HOP_BY_HOP.has(name) || name === 'x-request-id' || dropped.includes(name)) continue
+    headers.push(raw[i]!, raw[i + 1]!)
+  }
+  headers.push('X-Request-Id', requestId)
+  if (close) headers.push('Connection', 'close')
+  return headers
+}
+
+const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/
+
+/** The client's id where it is sane. */
+export function givenRequestId(request: IncomingMessage): string | null {
+  const given = request.headers['x-request-id']
+  return typeof given === 'string' && REQUEST_ID.test(given) ? given : null
+}

@@ -1,0 +1,118 @@
+/**
+ * A WebSocket through front: the handshake goes to a process as a request, then bytes flow both ways with back-pressure.
+ * Front reads no message; it follows the frames that go to the client only to know where a close frame of its own may
+ * stand (1012, when the process is gone or leaves), so that the client reconnects at once.
+ */
+import type { IncomingMessage } from 'node:http'
+import { request as httpRequest } from 'node:http'
+import type { Socket } from 'node:net'
+import type { FrontAnswer } from './answers.ts'
+import { errorAnswer, rawAnswer, rawHead } from './answers.ts'
+import type { Target, Upgraded } from './balancer.ts'
+import { closeFrame, frameBoundary } from './frames.ts'
+import { toClient, toUpstream } from './headers.ts'
+import type { ProxyContext } from './proxy.ts'
+import type { EdgeRoute } from './table.ts'
+
+/** How long the handshake may wait for a process that is away, and for its answer. */
+const AWAY_WAIT_MS = 2_000
+const HANDSHAKE_MS = 10_000
+/** After our close frame the client has this long to close its side. */
+const CLOSE_WAIT_MS = 1_000
+
+export interface IncomingUpgrade {
+  readonly request: IncomingMessage
+  readonly client: Socket
+  /** What the client sent behind its handshake. */
+  readonly head: Buffer
+  readonly route: EdgeRoute
+  readonly path: string
+  readonly requestId: string
+}
+
+export async function proxyUpgrade(context: ProxyContext, incoming: IncomingUpgrade): Promise<void> {
+  const { request, client, route, requestId } = incoming
+  const { scheduler } = context
+  client.on('error', () => client.destroy())
+  client.setTimeout(0)
+  client.setKeepAlive(true, 60_000)
+
+  const gone = new AbortController()
+  client.once('close', () => gone.abort())
+  const refuse = (answer: FrontAnswer) => {
+    if (!client.destroyed) client.end(rawAnswer(answer, requestId))
+  }
+  const unavailable = (status = 503) => {
+    const detail = 'This part of the platform is starting again; try once more in a moment.'
+    refuse(errorAnswer(scheduler.clock.now(), requestId, status, 'unavailable', detail, 1))
+  }
+  const target = await context.balancer.waitFor(route.kind, AWAY_WAIT_MS, gone.signal)
+  if (gone.signal.aborted) return
+  if (!target) return unavailable()
+
+  const upstream = httpRequest({
+    socketPath: target.socketPath,
+    agent: false,
+    method: 'GET',
+    path: incoming.path,
+    setHost: false,
+    headers: toUpstream(request, requestId, true),
+  })
+  const late = scheduler.after(HANDSHAKE_MS, () => {
+    upstream.destroy(new Error('no answer to the handshake'))
+  })
+  client.once('close', () => upstream.destroy())
+  upstream.on('error', () => {
+    late.cancel()
+    unavailable()
+  })
+  upstream.on('response', (answer) => {
+    late.cancel()
+    client.write(rawHead(answer.statusCode!, toClient(answer, requestId, true)))
+    answer.pipe(client)
+  })
+  upstream.on('upgrade', (answer, connection, first) => {
+    late.cancel()
+    if (client.destroyed) return connection.destroy()
+    const headers = toClient(answer, requestId, false)
+    client.write(rawHead(101, [...headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket']))
+    join(context, target, client, connection as Socket, incoming.head, first)
+  })
+  upstream.end()
+}
+
+function join(context: ProxyContext, target: Target, client: Socket, process: Socket, up: Buffer, down: Buffer) {
+  const toClientFrames = frameBoundary()
+  const forward = (chunk: Buffer) => {
+    toClientFrames.pass(chunk)
+    if (!client.write(chunk)) process.pause()
+  }
+  let closing = false
+  const self: Upgraded = {
+    close(code, reason) {
+      if (closing) return
+      closing = true
+      target.sockets.delete(self)
+      process.removeListener('data', forward)
+      if (toClientFrames.atBoundary && !toClientFrames.closed) client.end(closeFrame(code, reason))
+      else client.end()
+      context.scheduler.after(CLOSE_WAIT_MS, () => {
+        client.destroy()
+        process.destroy()
+      })
+    },
+  }
+  target.sockets.add(self)
+  process.on('error', () => process.destroy())
+  process.on('data', forward)
+  client.on('drain', () => process.resume())
+  // The process went away without a word, unless a close frame went by.
+  process.on('close', () => self.close(1012, 'service restart'))
+  client.on('close', () => {
+    target.sockets.delete(self)
+    process.destroy()
+  })
+  if (up.length > 0) process.write(up)
+  if (down.length > 0) forward(down)
+  client.pipe(process)
+}
