@@ -23,7 +23,7 @@ import type { DirectoryLock } from './front-lock.ts'
 import { DirectoryTaken, lockDirectory } from './front-lock.ts'
 import type { FrontLogs, LogSettings } from './front-logs.ts'
 import { openLogs } from './front-logs.ts'
-import type { FromChild, ProcessKind } from './ipc.ts'
+import type { FromChild, ProcessEvent, ProcessKind } from './ipc.ts'
 import { performanceLine } from './log.ts'
 import type { ProcessHandle, ProcessListener } from './supervisor.ts'
 import { createSupervisor } from './supervisor.ts'
@@ -54,6 +54,7 @@ const STOP_MS = 10 * SECOND
 const STOP_REQUESTS_MS = 4 * SECOND
 const STOP_CHILDREN_MS = 5 * SECOND
 const WINDOW_MS = 5 * SECOND
+const MISSED_MAX = 1_000
 
 /** What a prefix is for. Everything belongs to control until the market has instances. */
 const table = routeTable([
@@ -105,6 +106,8 @@ export async function runFront(options: FrontOptions): Promise<number> {
   log.info('front listens', { address, pid: process.pid, data_dir: dataDir })
 
   let lastSnapshot: unknown = null
+  /** What happened while control was away: it is told when it is back, and stores it. */
+  const missed: ProcessEvent[] = []
   const supervisor = createSupervisor({
     scheduler,
     start(kind, id, listener) {
@@ -112,6 +115,7 @@ export async function runFront(options: FrontOptions): Promise<number> {
       fs.rmSync(socketPath, { force: true })
       const handle = forkProcess(options.entry, kind, id, socketPath, address, listener, logs)
       if (lastSnapshot !== null && kind !== 'control') handle?.send({ kind: 'config', snapshot: lastSnapshot })
+      if (kind === 'control') for (const event of missed.splice(0)) handle?.send({ kind: 'event', event })
       return handle
     },
     onListening: (id, kind) => balancer.add(id, kind, join(runDir, `${id}.sock`)),
@@ -122,10 +126,14 @@ export async function runFront(options: FrontOptions): Promise<number> {
       const level = event.type === 'exited' && !stopping ? 'warn' : 'info'
       log[level](`process ${event.process} ${event.type}`, { detail: event.detail })
       supervisor.send({ kind: 'event', event })
+      if (supervisor.statuses().some(({ kind, pid }) => kind === 'control' && pid === null)) {
+        missed.push(event)
+        if (missed.length > MISSED_MAX) missed.shift()
+      }
       if (event.type !== 'restarting') return
       const help = 'Times that a process was started again.'
       const name = 'process_restarts_total'
-      telemetry.counter(name, help, { process: event.process }).add()
+      telemetry.counter(name, help, { child: event.process }).add()
     },
     onMessage(_id, kind, message) {
       if (message.kind === 'notice') logs.notice(message.lines)
@@ -212,9 +220,8 @@ function makeRunFolder(dataDir: string): string {
 
 /** Answers what to call before each snapshot. */
 function measureFront(telemetry: Telemetry): () => void {
-  const labels = { process: 'front' }
-  const memory = telemetry.gauge('process_resident_memory_bytes', 'Memory that the process holds (RSS).', labels)
-  const cpu = telemetry.counter('process_cpu_seconds_total', 'CPU time used by the process.', labels)
+  const memory = telemetry.gauge('process_resident_memory_bytes', 'Memory that the process holds (RSS).')
+  const cpu = telemetry.counter('process_cpu_seconds_total', 'CPU time used by the process.')
   let last = 0
   return () => {
     const { user, system } = process.cpuUsage()
