@@ -17,23 +17,19 @@ import { createServer } from '../http/server.ts'
 import { createTickets } from '../http/sockets.ts'
 import { FIRST_LINK_MS, openIdentity } from '../identity/index.ts'
 import { identityRoutes } from '../identity/routes.ts'
-import { auditRows, auditTable } from '../storage/audit.ts'
-import { openDatabase } from '../storage/database.ts'
-import { idempotencyTable } from '../storage/idempotency.ts'
+import { auditRows } from '../storage/audit.ts'
 import { lockDirectory } from '../storage/lock.ts'
 import { openSecretBox } from '../storage/secrets.ts'
 import type { Child } from './child.ts'
 import { configRoutes } from './config-routes.ts'
-import { configVersionsTable, openConfigStore } from './config-store.ts'
+import { openConfigStore } from './config-store.ts'
 import { createHealth } from './health.ts'
 import type { ProcessLog } from './log.ts'
 import { childLog, performanceLine } from './log.ts'
+import { openOps } from './ops-db.ts'
 import { systemRoutes } from './system-routes.ts'
 import { loginLink } from './urls.ts'
 import { VERSION } from './version.ts'
-
-/** ops.db: what operating the platform leaves behind. New tables go to the end. */
-const opsMigrations = [configVersionsTable, idempotencyTable, auditTable]
 
 export interface Control {
   readonly server: Server
@@ -88,7 +84,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     const health = createHealth(clock)
     const box = openSecretBox(inData('secret.key'), platform.secretKey)
 
-    const ops = openDatabase(inData('ops.db'), { synchronous: 'FULL', migrations: opsMigrations })
+    const ops = openOps(inData('ops.db'))
     undo.push(() => void ops.close())
     const versions = openConfigStore(ops, config, box, log)
     const unsubscribe = config.subscribe((snapshot) => {

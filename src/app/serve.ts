@@ -23,10 +23,10 @@ function frontSettings({ platform, edge }: Values): FrontSettings {
     edge: { ...edge, bodyBytesMax: platform.bodyBytes },
     log: {
       level: platform.logLevel,
-      console: platform.logConsole ? 'readable' : 'off',
-      fileBytesMax: 20 * 1024 * 1024,
-      fileAgeMaxMs: 24 * 60 * 60 * 1000,
-      filesKept: 7,
+      console: platform.logConsole === 'auto' ? (process.stdout.isTTY ? 'readable' : 'json') : platform.logConsole,
+      fileBytesMax: platform.logFileBytesMax,
+      fileAgeMaxMs: platform.logFileAgeMax * 1000,
+      filesKept: platform.logFilesKept,
     },
   }
 }

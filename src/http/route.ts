@@ -5,6 +5,9 @@
  *   export function analyticsRoutes(deps): Route[] {
  *     return [route({ method: 'GET', path: '/api/v1/advanced-analytics/series', access: 'viewer', … })]
  *   }
+ *
+ * Objects in schemas are closed (an unknown field is a 422) unless they say `additionalProperties` themselves. A
+ * property with a `default` may be left out and is filled in, so declare it without `Type.Optional`.
  */
 import type { Static, TObject, TSchema } from 'typebox'
 
@@ -18,6 +21,8 @@ export interface Principal {
   readonly name: string
   readonly role: Role
   readonly via: 'token' | 'session'
+  /** Names the token or session itself, so that an open socket can be closed when it ends. No secret. */
+  readonly credential?: string
 }
 
 /**

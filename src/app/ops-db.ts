@@ -1,0 +1,11 @@
+/** ops.db: what operating the platform leaves behind. */
+import { auditTable } from '../storage/audit.ts'
+import type { Database } from '../storage/database.ts'
+import { openDatabase } from '../storage/database.ts'
+import { idempotencyTable } from '../storage/idempotency.ts'
+import { configVersionsTable } from './config-store.ts'
+
+/** New tables go to the end. */
+export function openOps(path: string): Database {
+  return openDatabase(path, { synchronous: 'FULL', migrations: [configVersionsTable, idempotencyTable, auditTable] })
+}

@@ -1,0 +1,71 @@
+/**
+ * Who calls: the Authorization header first, then the session cookie. The room that knows tokens and sessions is
+ * handed in as `Authenticator`; this file knows headers, roles and origins.
+ */
+import type { IncomingHttpHeaders } from 'node:http'
+import { forbidden, unauthorized } from '../base/errors.ts'
+import type { Access, Principal, Role } from './route.ts'
+
+export interface Authenticator {
+  /** Null when the token is unknown, expired or revoked. Asked anew for each request. */
+  byToken(token: string): Principal | null
+  bySession(cookie: string): Principal | null
+  /** Whether the token or session behind an open socket still holds. */
+  alive(credential: string): boolean
+}
+
+export const SESSION_COOKIE = 'om_session'
+
+/** The principal of a request, or null when it brings no credential. A credential that does not hold is a 401. */
+export function principalOf(headers: IncomingHttpHeaders, authenticator: Authenticator): Principal | null {
+  const authorization = headers.authorization
+  if (authorization !== undefined) {
+    const token = /^Bearer +([\x21-\x7e]{1,512}) *$/i.exec(authorization)?.[1]
+    const principal = token === undefined ? null : authenticator.byToken(token)
+    if (!principal) throw unauthorized('The token is not valid.', 'token_not_valid')
+    return principal
+  }
+  const cookie = readCookie(headers.cookie, SESSION_COOKIE)
+  if (cookie === null) return null
+  const principal = authenticator.bySession(cookie)
+  if (!principal) throw unauthorized('The session has ended. Log in again.', 'session_ended')
+  return principal
+}
+
+const includes: Readonly<Record<Role, readonly Access[]>> = {
+  viewer: ['viewer'],
+  operator: ['viewer', 'operator'],
+  admin: ['viewer', 'operator', 'admin'],
+  trader: ['trader'],
+}
+
+/** Throws 401 or 403 unless the principal may do what needs `access`. */
+export function authorize(principal: Principal | null, access: Access): void {
+  if (access === 'open') return
+  if (!principal) throw unauthorized('Send a token: Authorization: Bearer <token>.')
+  if (access !== 'authenticated' && !includes[principal.role].includes(access)) {
+    throw forbidden(`This needs the role ${access}; you are ${principal.role}.`)
+  }
+}
+
+/**
+ * Whether the Origin header names the platform itself. `publicUrl` is what is configured where a reverse proxy stands
+ * before front and changes the host.
+ */
+export function sameOrigin(headers: IncomingHttpHeaders, publicUrl: string | null): boolean {
+  const origin = headers.origin
+  if (origin === undefined || !URL.canParse(origin)) return false
+  const host = new URL(origin).host
+  if (publicUrl !== null && URL.canParse(publicUrl) && new URL(publicUrl).host === host) return true
+  const forwarded = headers['x-forwarded-host']
+  return host === (typeof forwarded === 'string' ? forwarded : headers.host)?.toLowerCase()
+}
+
+/** The value of one cookie of the header. */
+export function readCookie(header: string | undefined, name: string): string | null {
+  for (const part of header?.split(';') ?? []) {
+    const at = part.indexOf('=')
+    if (at > 0 && part.slice(0, at).trim() === name) return part.slice(at + 1).trim()
+  }
+  return null
+}
