@@ -351,10 +351,10 @@ export function withTarget(series: Labels, target: Readonly<Record<string, strin
   const own = Object.fromEntries(series)
   for (const [key, value] of series) {
     if (key === METRIC_NAME) name = value
-    else if (!(key in target) || honorLabels) merged[key] = value
+    else if (!Object.hasOwn(target, key) || honorLabels) merged[key] = value
     else {
       let renamed = `exported_${key}`
-      while (renamed in target || renamed in own) renamed = `exported_${renamed}`
+      while (Object.hasOwn(target, renamed) || Object.hasOwn(own, renamed)) renamed = `exported_${renamed}`
       merged[renamed] = value
     }
   }
