@@ -27,13 +27,16 @@ module.exports = {
       name: `${room}-looks-only-upstream`,
       severity: 'error',
       // routes.ts of a room, and of a folder in it, are the files that may also speak http.
-      from: { path: `^src/${room}/`, pathNot: `^src/${room}/(([^/]+/)?routes[.]ts$|web/)` },
+      from: {
+        path: `^src/${room}/`,
+        pathNot: [`^src/${room}/routes[.]ts$`, `^src/${room}/[^/]+/routes[.]ts$`, `^src/${room}/web/`],
+      },
       to: { path: '^src/', pathNot: `^src/${any([room, ...mayUse[room]])}/` },
     })),
     ...domain.map((room) => ({
       name: `${room}-routes`,
       severity: 'error',
-      from: { path: `^src/${room}/([^/]+/)?routes[.]ts$` },
+      from: { path: [`^src/${room}/routes[.]ts$`, `^src/${room}/[^/]+/routes[.]ts$`] },
       to: { path: '^src/', pathNot: `^src/${any([room, 'base', 'http', ...mayUse[room]])}/` },
     })),
     {
