@@ -1,6 +1,7 @@
 /** The front door of configuration. Only `app` and `cli` come in; rooms are handed their values. */
-export type { Config, LoadOptions, Override, Problem, Snapshot, Source, ValueView } from './load.ts'
+export type { Config, LoadOptions, Override, Snapshot, ValueView } from './load.ts'
 export { ConfigError, debugWanted, loadConfig, withoutSecrets } from './load.ts'
 export type { PlatformConfig } from './platform-keys.ts'
 export type { Values } from './rooms.ts'
 export { keys } from './rooms.ts'
+export type { Problem, Source } from './sources.ts'

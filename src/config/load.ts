@@ -13,24 +13,8 @@ import { invalid } from '../base/errors.ts'
 import { nearest } from '../base/nearest.ts'
 import type { Values } from './rooms.ts'
 import { contradictions, keys, rooms } from './rooms.ts'
+import type { Found, Problem, Source } from './sources.ts'
 import { readDotEnv, readEnvironment, readFiles } from './sources.ts'
-
-export type Source = 'default' | 'file' | '.env' | 'environment' | 'api'
-
-/** A value as it was found, unchecked. */
-export interface Found {
-  readonly raw: unknown
-  readonly source: Source
-  /** `config/platform.yaml:3`, `PORT`, `version 4`. */
-  readonly detail: string
-}
-
-/** One thing that is wrong: `where` is a line or a variable, `message` says what would be right. */
-export interface Problem {
-  readonly key: string
-  readonly where: string
-  readonly message: string
-}
 
 export class ConfigError extends Error {
   readonly problems: readonly Problem[]

@@ -10,7 +10,23 @@ import type * as Yaml from 'yaml'
 import type { ConfigKey } from '../base/config-key.ts'
 import { messageOf } from '../base/errors.ts'
 import { nearest } from '../base/nearest.ts'
-import type { Found, Problem } from './load.ts'
+
+export type Source = 'default' | 'file' | '.env' | 'environment' | 'api'
+
+/** A value as it was found, unchecked. */
+export interface Found {
+  readonly raw: unknown
+  readonly source: Source
+  /** `config/platform.yaml:3`, `PORT`, `version 4`. */
+  readonly detail: string
+}
+
+/** One thing that is wrong: `where` is a line or a variable, `message` says what would be right. */
+export interface Problem {
+  readonly key: string
+  readonly where: string
+  readonly message: string
+}
 
 type Files = Record<string, string | undefined>
 const FILES: readonly ConfigKey<unknown>['file'][] = [
