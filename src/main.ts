@@ -4,6 +4,7 @@
  *
  *   Node older than 24 ─▶ the same arguments again on the Node that `npm start` brought (.runtime/node), as a child
  *   --process control  ─▶ app/control.ts   runControl(child)
+ *   serve              ─▶ app/serve.ts     serve()
  *   anything else      ─▶ cli/main.ts      runCommandLine(arguments)
  *
  * It imports nothing before it knows its Node: what follows needs 24, this file runs on 18.
@@ -31,8 +32,14 @@ async function runProgram() {
   // With a channel this runs below `runOnNewerNode` (or another parent): it ends when the parent does, however that ends.
   process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
   process.channel?.unref()
+  const args = process.argv.slice(2)
+  // Front stays for as long as the platform runs: it does without the other commands and what they load (15 MB).
+  if (args.length === 1 && args[0] === 'serve') {
+    const { serve } = await import('./app/serve.ts')
+    process.exit(await serve())
+  }
   const { runCommandLine } = await import('./cli/main.ts')
-  await runCommandLine(process.argv.slice(2))
+  await runCommandLine(args)
 }
 
 /** Stands between the caller and the real program: same input and output, signals passed on, same exit. */

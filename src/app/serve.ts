@@ -1,13 +1,22 @@
 /** `opinion-market serve`: front with the values of the configuration. */
 import { fileURLToPath } from 'node:url'
+import { messageOf } from '../base/errors.ts'
 import type { Values } from '../config/index.ts'
+import { loadConfig } from '../config/index.ts'
 import type { FrontSettings } from './front.ts'
 import { runFront } from './front.ts'
 
-/** Runs until the platform is stopped; answers the exit code. */
-export function serve(values: Values): Promise<number> {
+/** Runs until the platform is stopped; answers the exit code. What is wrong with the configuration goes to stderr. */
+export async function serve(): Promise<number> {
+  let settings: FrontSettings
+  try {
+    settings = frontSettings(loadConfig().current.values)
+  } catch (error) {
+    process.stderr.write(`${messageOf(error)}\n`)
+    return 1
+  }
   return runFront({
-    settings: frontSettings(values),
+    settings,
     readSnapshot: (snapshot) => frontSettings((snapshot as { values: Values }).values),
     entry: fileURLToPath(new URL('../main.js', import.meta.url)),
     processes: [{ kind: 'control', id: 'control' }],

@@ -1,6 +1,5 @@
 /** `serve`: front, which starts everything else. */
 import type { Command } from 'commander'
-import { loadConfig } from '../config/index.ts'
 
 export function serveCommand(program: Command): void {
   program
@@ -16,6 +15,6 @@ Examples:
     )
     .action(async () => {
       const { serve } = await import('../app/serve.ts')
-      process.exit(await serve(loadConfig().current.values))
+      process.exit(await serve())
     })
 }
