@@ -7,7 +7,7 @@
  */
 import type { Millis } from '../base/time.ts'
 import { encodeLabels, type Labels } from '../metrics/index.ts'
-import type { Database, Migration } from '../storage/database.ts'
+import type { Database } from '../storage/database.ts'
 import { tx } from '../storage/database.ts'
 
 export interface PointNote {
@@ -23,7 +23,8 @@ export interface PointNotes {
   list(labels: Labels, from: Millis, until: Millis, limit: number): PointNote[]
 }
 
-export const pointNotesMigration: Migration = `
+/** A migration of ops.db. */
+export const pointNotesTable = `
   CREATE TABLE point_notes (
     id INTEGER PRIMARY KEY, series BLOB NOT NULL, at INTEGER NOT NULL, metadata TEXT NOT NULL, UNIQUE (series, at)
   ) STRICT`
@@ -31,7 +32,10 @@ export const pointNotesMigration: Migration = `
 /** Rows removed with each new one: more than one, so that a lowered limit is reached in time. */
 const CLEANED_AT_ONCE = 2
 
-export function pointNotes(db: Database, notesMax: () => number): PointNotes {
+/** Notes kept, about 250 MB of them at most on average; the oldest written go first. */
+const NOTES_MAX = 1_000_000
+
+export function pointNotes(db: Database, notesMax = NOTES_MAX): PointNotes {
   // A new row has the largest id, so that the oldest written have the smallest and go first.
   const insert = db.prepare('INSERT OR REPLACE INTO point_notes (series, at, metadata) VALUES (?, ?, ?)')
   const span = db.prepare('SELECT max(id) - min(id) + 1 AS rows FROM point_notes')
@@ -47,7 +51,7 @@ export function pointNotes(db: Database, notesMax: () => number): PointNotes {
           insert.run(Buffer.from(encodeLabels(labels)), at, JSON.stringify(metadata))
         }
         const { rows } = span.get() as { rows: number }
-        const over = rows - notesMax()
+        const over = rows - notesMax
         if (over > 0) clean.run(Math.min(over, notes.length * CLEANED_AT_ONCE))
       })
     },

@@ -56,7 +56,7 @@ export function decodeCsv(body: Uint8Array, options: CsvOptions): SampleColumns 
     if (++samples > options.samplesMax) {
       throw new AppError(413, 'body_too_large', `The text has more than ${options.samplesMax} samples.`)
     }
-    builder.seriesBytes(bytes).sample(time, valueOf(number))
+    builder.seriesBytes(bytes).sample(time, numberOf(number))
   }
   return builder.finish()
 }
@@ -116,7 +116,7 @@ function parseTime(field: string | undefined): number | null {
   return Math.round(Math.abs(n) < 1e11 ? n * 1000 : n)
 }
 
-function valueOf(text: string): number {
+function numberOf(text: string): number {
   if (/^nan$/i.test(text)) return Number.NaN
   if (/inf/i.test(text)) return text.startsWith('-') ? -Infinity : Infinity
   return Number(text)
