@@ -15,8 +15,9 @@ import { AppError, messageOf, unavailable } from './errors.ts'
 export type Operations = Record<string, (args: any) => unknown>
 
 export interface PortLike {
-  postMessage(message: unknown, transfer?: readonly ArrayBufferLike[]): void
-  on(event: 'message', listener: (message: never) => void): unknown
+  postMessage(message: unknown, transfer?: readonly ArrayBuffer[]): void
+  // biome-ignore lint/suspicious/noExplicitAny: what comes is checked by its `rpc` field
+  on(event: 'message', listener: (message: any) => void): unknown
 }
 
 /** Wrap an answer (or arguments) to move these buffers rather than copy them. */

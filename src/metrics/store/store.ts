@@ -1,0 +1,408 @@
+/**
+ * The store as its one writer sees it (the pipeline thread, or a test): series table, WAL, head, segments.
+ *
+ *   append ─▶ look up series, check every sample ─▶ WAL record (to the system) ─▶ head (readers see it)
+ *   commit ─▶ fdatasync ─▶ consumers ─▶ and only then may `append` be answered
+ *
+ * Nothing here waits: whoever owns the thread groups appends, commits once, and answers them all.
+ */
+import fs from 'node:fs'
+import path from 'node:path'
+import type { Clock } from '../../base/clock.ts'
+import { unavailable } from '../../base/errors.ts'
+import type { Log } from '../../base/log.ts'
+import type { Millis } from '../../base/time.ts'
+import { DAY, HOUR, MINUTE } from '../../base/time.ts'
+import type { SampleColumns } from '../columns.ts'
+import type { AppendOptions, AppendOutcome, AppendReport, Refusal, WalConsumer } from '../metrics.ts'
+import { ByteWriter } from './bytes.ts'
+import { Head } from './head.ts'
+import type { LabelLimits } from './raw-labels.ts'
+import type { Claim, Samples } from './record.ts'
+import { decodeBatch, encodeBatch, samples } from './record.ts'
+import { BAD_LABELS, SeriesTable, TOO_MANY } from './series.ts'
+import type { StoreShare } from './shared.ts'
+import { Area, Control, createShare, FIGURE, LENGTH, LINE, NEWEST, NEWEST_VALUE, VALUE_UNKNOWN } from './shared.ts'
+import { RECORD, RECORD_HEADER, replayWal, Wal } from './wal.ts'
+
+export interface StoreConfig extends LabelLimits {
+  /** The directory of the store alone, `DATA_DIR/metrics`. */
+  readonly dir: string
+  readonly retentionMs: number
+  /** Most live series. */
+  readonly seriesMax: number
+  /** Samples further ahead of the clock are refused. */
+  readonly aheadMs: number
+}
+
+export const storeDefaults = {
+  retentionMs: 15 * DAY,
+  seriesMax: 2_000_000,
+  aheadMs: 10 * MINUTE,
+  labelsMax: 64,
+  nameBytesMax: 256,
+  valueBytesMax: 4096,
+  seriesBytesMax: 16_384,
+} satisfies Omit<StoreConfig, 'dir'>
+
+/** How long an idempotency claim is remembered, and how many bytes of them at most. */
+const CLAIM_MS = DAY
+const CLAIM_BYTES_MAX = 64 << 20
+const PROBLEMS_MAX = 1000
+
+const FRESH = 0
+const STORED_LATE = 1
+const DUPLICATE = 2
+const REFUSED = 3
+
+export class Store {
+  readonly share: StoreShare
+  readonly #config: StoreConfig
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #consumers: readonly WalConsumer[]
+  readonly #control: Control
+  readonly #seriesArea: Area
+  readonly #table: SeriesTable
+  readonly #head: Head
+  readonly #wal: Wal
+  readonly #record = new ByteWriter(1 << 20)
+  /** Samples of the batch in work that passed all checks. */
+  #accepted: Samples = samples(4096)
+  /** Places of the samples accepted from the batch in work, which the head does not hold yet; made for the first late one. */
+  #here: Map<string, number> | null = null
+  /** Ids below this stand in the WAL or a segment. */
+  #defined = 0
+  readonly #claims = new Map<string, Claim>()
+  #claimBytes = 0
+  /** Batches written and not yet fed to the consumers. */
+  #unfed: { position: number; samples: Samples }[] = []
+  #reason: Refusal = 'labels'
+
+  constructor(config: StoreConfig, clock: Clock, log: Log, consumers: readonly WalConsumer[] = []) {
+    this.#config = config
+    this.#clock = clock
+    this.#log = log
+    this.#consumers = consumers
+    fs.mkdirSync(path.join(config.dir, 'wal'), { recursive: true, mode: 0o700 })
+    this.share = createShare(config.dir)
+    this.#control = new Control(this.share.control)
+    this.#control.figures[FIGURE.retentionMs] = config.retentionMs
+    this.#seriesArea = new Area(this.share.series)
+    const labels = new Area(this.share.labels)
+    this.#table = new SeriesTable(this.#seriesArea, labels, this.#control, config.seriesMax, config)
+    this.#head = new Head(
+      this.#seriesArea,
+      new Area(this.share.blocks),
+      new Area(this.share.chunks),
+      new Area(this.share.data),
+      this.#control,
+    )
+    this.#wal = this.#replay()
+  }
+
+  /**
+   * Checks, logs and stores one batch; readers see it at once, but it is durable, and may be answered, only after
+   * `commit`. Throws `AppError` 503 when the disk takes no more; then nothing of the batch is stored.
+   */
+  append(columns: SampleColumns, options: AppendOptions): AppendOutcome {
+    const claim = options.claim
+    if (claim) {
+      const known = this.#claims.get(claim.key)
+      if (known && known.at > this.#clock.now() - CLAIM_MS) {
+        return known.fingerprint === claim.fingerprint ? { kind: 'repeated', answer: known.answer } : { kind: 'clash' }
+      }
+    }
+    const report = this.#check(columns)
+    const made = claim ? { ...claim, at: this.#clock.now() } : null
+    if (this.#accepted.count > 0 || made) {
+      const position = this.#write(made)
+      this.#table.publish()
+      this.#apply(this.#accepted)
+      this.#feedLater(position)
+      if (made) this.#remember(made)
+    }
+    return { kind: 'appended', report }
+  }
+
+  /** Makes all that was appended durable and feeds the consumers. Throws when the disk fails. */
+  commit(): void {
+    this.#wal.sync()
+    for (const { position, samples } of this.#unfed) this.#feed(position, samples)
+    this.#unfed.length = 0
+  }
+
+  /** The newest sample of a series by its canonical bytes, or null. */
+  latest(labels: Uint8Array): { readonly time: Millis; readonly value: number } | null {
+    const id = this.#table.findCanonical(labels)
+    if (id < 0) return null
+    const time = this.#newest(id)
+    if (time === Number.NEGATIVE_INFINITY || !this.#head.find(id, time)) return null
+    const words = Uint32Array.of(this.#head.foundLow, this.#head.foundHigh)
+    return { time, value: new Float64Array(words.buffer)[0]! }
+  }
+
+  figures(): void {
+    this.#head.figures()
+    const { figures } = this.#control
+    figures[FIGURE.walBytes] = this.#wal.bytes
+    figures[FIGURE.liveSeries] = this.#table.live
+    figures[FIGURE.headSeries] = this.#table.live
+  }
+
+  close(): void {
+    this.commit()
+    this.#wal.close()
+  }
+
+  // -------------------------------------------------------------------------------------------------- checks
+
+  /** Fills `#accepted` with what may be stored. */
+  #check(columns: SampleColumns): AppendReport {
+    const table = this.#table
+    const { labelBytes, labelStart, labelEnd, sampleStart, times, values } = columns
+    const words = new Uint32Array(values.buffer, values.byteOffset, values.length * 2)
+    const now = this.#clock.now()
+    const ahead = now + this.#config.aheadMs
+    const floor = now - this.#config.retentionMs
+    if (columns.sampleCount > this.#accepted.ids.length) this.#accepted = samples(columns.sampleCount * 2)
+    const accepted = this.#accepted
+    const problems: { sample: number; reason: Refusal }[] = []
+    const refused: Partial<Record<Refusal, number>> = {}
+    const refuse = (sample: number, reason: Refusal) => {
+      refused[reason] = (refused[reason] ?? 0) + 1
+      if (problems.length < PROBLEMS_MAX) problems.push({ sample, reason })
+    }
+    let count = 0
+    let late = 0
+    let duplicates = 0
+    this.#here = null
+    table.begin(labelBytes)
+    for (let entry = 0; entry < columns.entryCount; entry++) {
+      const from = sampleStart[entry]!
+      const to = sampleStart[entry + 1]!
+      if (from === to) continue
+      let id = table.find(labelStart[entry]!, labelEnd[entry]!)
+      if (id < 0) {
+        // A series is made only for a sample that will be stored.
+        let any = false
+        for (let i = from; i < to; i++) any ||= times[i]! <= ahead && times[i]! >= floor
+        id = any ? table.resolve(labelStart[entry]!, labelEnd[entry]!) : TOO_MANY
+        if (id < 0) {
+          for (let i = from; i < to; i++) {
+            const time = times[i]!
+            if (id === BAD_LABELS) refuse(i, 'labels')
+            else refuse(i, time > ahead ? 'too_far_ahead' : time >= floor ? 'cardinality' : 'too_old')
+          }
+          continue
+        }
+      }
+      const line = id * LINE
+      const floats = this.#seriesArea.floats
+      const lines = this.#seriesArea.words
+      for (let i = from; i < to; i++) {
+        const time = times[i]!
+        const low = words[2 * i]!
+        const high = words[2 * i + 1]!
+        let fresh = 1
+        if (time > floats[(line >> 1) + NEWEST]! && time <= ahead && time >= floor && time === Math.floor(time)) {
+          floats[(line >> 1) + NEWEST] = time
+          lines[line + NEWEST_VALUE] = low
+          lines[line + NEWEST_VALUE + 1] = high
+        } else {
+          accepted.count = count
+          const verdict = this.#checkOdd(id, time, low, high, ahead, floor)
+          if (verdict === REFUSED) {
+            refuse(i, this.#reason)
+            continue
+          }
+          if (verdict === DUPLICATE) {
+            duplicates++
+            continue
+          }
+          if (verdict === STORED_LATE) {
+            late++
+            fresh = 0
+          }
+        }
+        accepted.ids[count] = id
+        accepted.times[count] = time
+        accepted.words[2 * count] = low
+        accepted.words[2 * count + 1] = high
+        accepted.fresh[count] = fresh
+        if (this.#here !== null) this.#here.set(`${id}:${time}`, count)
+        count++
+      }
+    }
+    accepted.count = count
+    return { accepted: count + duplicates, duplicates, late, refused, problems }
+  }
+
+  /** A sample that is not plainly newer than its series. Sets `#reason` when it answers REFUSED. */
+  #checkOdd(id: number, time: number, low: number, high: number, ahead: number, floor: number): number {
+    if (!(time >= floor) || time !== Math.floor(time)) return this.#refuse('too_old')
+    if (time > ahead) return this.#refuse('too_far_ahead')
+    const line = id * LINE
+    const floats = this.#seriesArea.floats
+    const lines = this.#seriesArea.words
+    const newest = this.#newest(id)
+    if (time > newest) {
+      floats[(line >> 1) + NEWEST] = time
+      lines[line + NEWEST_VALUE] = low
+      lines[line + NEWEST_VALUE + 1] = high
+      lines[line + LENGTH]! &= ~VALUE_UNKNOWN
+      return FRESH
+    }
+    if (time === newest && (lines[line + LENGTH]! & VALUE_UNKNOWN) === 0) {
+      const same = lines[line + NEWEST_VALUE] === (low | 0) && lines[line + NEWEST_VALUE + 1] === (high | 0)
+      return same ? DUPLICATE : this.#refuse('conflict')
+    }
+    const { count, ids, times, words } = this.#accepted
+    if (this.#here === null) {
+      this.#here = new Map()
+      for (let i = 0; i < count; i++) this.#here.set(`${ids[i]}:${times[i]}`, i)
+    }
+    const here = this.#here.get(`${id}:${time}`)
+    if (here !== undefined) {
+      return words[2 * here] === low && words[2 * here + 1] === high ? DUPLICATE : this.#refuse('conflict')
+    }
+    if (this.#head.find(id, time)) {
+      return this.#head.foundLow === low && this.#head.foundHigh === high ? DUPLICATE : this.#refuse('conflict')
+    }
+    return STORED_LATE
+  }
+
+  #refuse(reason: Refusal): number {
+    this.#reason = reason
+    return REFUSED
+  }
+
+  /** Time of the newest sample of a series; looks it up where it is not known yet. */
+  #newest(id: number): number {
+    const at = (id * LINE) / 2 + NEWEST
+    const known = this.#seriesArea.floats[at]!
+    if (!Number.isNaN(known)) return known
+    const newest = this.#head.newest(id)
+    this.#seriesArea.floats[at] = newest
+    this.#seriesArea.words[id * LINE + LENGTH]! |= VALUE_UNKNOWN
+    return newest
+  }
+
+  // ------------------------------------------------------------------------------------------------- writing
+
+  #write(claim: Claim | null): number {
+    const accepted = this.#accepted
+    const record = this.#record
+    record.length = RECORD_HEADER
+    const end = this.#table.count
+    encodeBatch(record, accepted, this.#defined, end, (id) => this.#table.bytesOf(id), claim)
+    try {
+      const position = this.#wal.append(RECORD.batch, record)
+      this.#defined = end
+      return position
+    } catch (error) {
+      // Nothing was stored: what the checks noted about these series is looked up again.
+      for (let i = 0; i < accepted.count; i++) this.#seriesArea.floats[(accepted.ids[i]! * LINE) / 2 + NEWEST] = NaN
+      this.#log.error('The write-ahead log cannot be written.', { error })
+      throw unavailable('The disk takes no more samples.', 10, 'disk_full')
+    }
+  }
+
+  #apply(batch: Samples): void {
+    const { count, ids, times, words, fresh } = batch
+    const head = this.#head
+    for (let i = 0; i < count; i++) {
+      if (fresh[i]) head.append(ids[i]!, times[i]!, words[2 * i]!, words[2 * i + 1]!)
+      else head.insertLate(ids[i]!, times[i]!, words[2 * i]!, words[2 * i + 1]!)
+    }
+    head.publish(ids, count)
+  }
+
+  // ----------------------------------------------------------------------------------------------- consumers
+
+  #feedLater(position: number): void {
+    if (this.#consumers.length === 0) return
+    const { count, ids, times, values, fresh } = this.#accepted
+    const copy = values.slice(0, count)
+    this.#unfed.push({
+      position,
+      samples: {
+        count,
+        ids: ids.slice(0, count),
+        times: times.slice(0, count),
+        values: copy,
+        words: new Uint32Array(copy.buffer),
+        fresh: fresh.slice(0, count),
+      },
+    })
+  }
+
+  #feed(
+    position: number,
+    { count, ids, times, values, fresh }: Samples,
+    after?: ReadonlyMap<WalConsumer, number>,
+  ): void {
+    for (const consumer of this.#consumers) {
+      if (after && position <= after.get(consumer)!) continue
+      try {
+        consumer.apply({ position, count, series: ids, times, values, fresh })
+      } catch (error) {
+        this.#log.error('A consumer of the write-ahead log failed.', { consumer: consumer.name, position, error })
+      }
+    }
+  }
+
+  #remember(claim: Claim): void {
+    this.#claims.set(claim.key, claim)
+    this.#claimBytes += claimBytes(claim)
+    const oldest = this.#clock.now() - CLAIM_MS
+    for (const [key, known] of this.#claims) {
+      if (known.at > oldest && this.#claimBytes <= CLAIM_BYTES_MAX) break
+      this.#claims.delete(key)
+      this.#claimBytes -= claimBytes(known)
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------------- replay
+
+  #replay(): Wal {
+    const batch = samples(4096)
+    const after = new Map(this.#consumers.map((consumer) => [consumer, consumer.resumeAfter()] as const))
+    const floats = () => this.#seriesArea.floats
+    const { next, files, damage } = replayWal(path.join(this.#config.dir, 'wal'), true, (type, position, payload) => {
+      if (type !== RECORD.batch) return
+      const claim = decodeBatch(payload, batch, (id, labels) => {
+        if (id >= this.#table.count) this.#table.restore(id, labels, false)
+      })
+      if (claim) this.#remember(claim)
+      let kept = 0
+      for (let i = 0; i < batch.count; i++) {
+        const id = batch.ids[i]!
+        if (id >= this.#table.count || this.#table.isDead(id)) continue
+        const time = batch.times[i]!
+        const at = (id * LINE) / 2 + NEWEST
+        const low = batch.words[2 * i]!
+        const high = batch.words[2 * i + 1]!
+        if (!(time <= floats()[at]!)) {
+          floats()[at] = time
+          this.#head.append(id, time, low, high)
+        } else if (!this.#head.find(id, time)) this.#head.insertLate(id, time, low, high)
+        batch.ids[kept++] = id
+      }
+      this.#head.publish(batch.ids, kept)
+      this.#feed(position, batch, after)
+    })
+    const last = Math.max(next - 1, ...after.values())
+    for (const one of damage) this.#log.error('Part of the write-ahead log is damaged; it was set aside.', { ...one })
+    for (let id = 0; id < this.#table.count; id++) {
+      if (floats()[(id * LINE) / 2 + NEWEST] !== Number.NEGATIVE_INFINITY) floats()[(id * LINE) / 2 + NEWEST] = NaN
+    }
+    this.#defined = this.#table.count
+    this.#table.publish()
+    return new Wal(path.join(this.#config.dir, 'wal'), last + 1, files)
+  }
+}
+
+const claimBytes = (claim: Claim) => 200 + 2 * (claim.key.length + claim.answer.length + claim.fingerprint.length)
+
+export const LATE_IN_HEAD_MS = HOUR
