@@ -142,8 +142,12 @@ const hasNoValue = (point: Tree) => (number(point.flags ?? 0, 'flags') & 1) === 
 function boundText(bound: number): string {
   if (bound === Infinity) return '+Inf'
   const short = String(bound)
-  if (!short.includes('e')) return short
-  return Math.abs(bound) >= 1e21 ? BigInt(bound).toString() : bound.toFixed(100).replace(/\.?0+$/, '')
+  const parts = /^(-?)(\d)(?:\.(\d+))?e([+-]\d+)$/.exec(short)
+  if (!parts) return short
+  const [, sign, first, rest = '', exponent] = parts
+  const digits = `${first}${rest}`
+  const shift = Number(exponent)
+  return shift < 0 ? `${sign}0.${'0'.repeat(-shift - 1)}${digits}` : `${sign}${digits.padEnd(shift + 1, '0')}`
 }
 
 // ------------------------------------------------------------------------------------------------- resource
