@@ -131,7 +131,8 @@ async function cgroupCpu(groups: CgroupPaths, text: ReadText, clock: Clock): Pro
   const { dir, cores, v2 } = tightest
   const usedUs = v2
     ? parseKeyed(await text(`${dir}/cpu.stat`)).get('usage_usec')
-    : (wholeNumber(await text(`${dir.replace('/cpu/', '/cpuacct/')}/cpuacct.usage`)) ?? Number.NaN) / 1000
+    : (wholeNumber(await text(`${dir.replace(/^(sys\/fs\/cgroup\/cpu)(?=\/|$)/, '$1acct')}/cpuacct.usage`)) ??
+        Number.NaN) / 1000
   if (usedUs === undefined || Number.isNaN(usedUs)) return null
   // A changed limit starts a new count: the time before it had another total.
   return { of: `${dir} ${cores}`, busy: usedUs, total: clock.monotonic() * 1000 * cores }
