@@ -3,6 +3,7 @@ import type { ConfigKey, ConfigOf } from '../base/config-key.ts'
 import { dashboardKeys } from '../dashboard/config.ts'
 import { edgeKeys } from '../edge/config.ts'
 import { identityKeys } from '../identity/config.ts'
+import { metricsKeys } from '../metrics/config.ts'
 import { platformKeys } from './platform-keys.ts'
 import { alertingKeys, analyticsKeys, optimizerKeys, scalingKeys } from './spec-keys.ts'
 
@@ -10,6 +11,7 @@ export const rooms = {
   platform: platformKeys,
   identity: identityKeys,
   edge: edgeKeys,
+  metrics: metricsKeys,
   dashboard: dashboardKeys,
   analytics: analyticsKeys,
   alerting: alertingKeys,

@@ -19,11 +19,11 @@ export function exposition(families: readonly TelemetryFamily[]): string {
   return `${lines.join('\n')}\n`
 }
 
-/** The families with one more label on each sample: which process they come from. */
+/** The families with more labels on each sample (which process they come from); a sample's own labels win. */
 export function labelled(families: readonly TelemetryFamily[], extra: TelemetryLabels): TelemetryFamily[] {
   return families.map((family) => ({
     ...family,
-    samples: family.samples.map((sample) => ({ ...sample, labels: { ...sample.labels, ...extra } })),
+    samples: family.samples.map((sample) => ({ ...sample, labels: { ...extra, ...sample.labels } })),
   }))
 }
 
