@@ -153,6 +153,7 @@ export function step(
       change_window: windowMs / 1000,
       normal: normal ? { lower: normal.lower, upper: normal.upper } : null,
       threshold_state: verdict?.state ?? null,
+      limits: rule ?? null,
       limit: verdict?.limit ?? null,
       last_sample_at: last ? toIso(last.at) : null,
       last_value: last ? rounded(last.value) : null,

@@ -75,6 +75,8 @@ export interface Figure {
   /** From stored history of the same metric (the last 24 h); null while there is less than an hour of it. */
   readonly normal: { readonly lower: number; readonly upper: number } | null
   readonly threshold_state: ThresholdState | null
+  /** Its limits, where it has any. */
+  readonly limits: { readonly warning: number; readonly critical: number; readonly side: Limit['side'] } | null
   /** The limit the value is beyond; else null. */
   readonly limit: Limit | null
   /** Time of the newest stored sample, however old; null when there never was one. */
@@ -110,6 +112,8 @@ export interface DashboardInsight {
   readonly id: string
   /** `performance_warning`, `optimization_opportunity`, … */
   readonly type: string
+  /** `performance`, `resources`, `cache`, `health`. */
+  readonly category: string
   readonly title: string
   /** What is true, with the numbers. */
   readonly message: string
@@ -235,6 +239,14 @@ export function formatNumber(value: number, unit = ''): string {
   const digits = size >= 99.95 || size === 0 ? 0 : size >= 9.995 || unit === '%' || unit === 'points' ? 1 : 2
   return formats[digits]!.format(value).replace('-', '\u2212')
 }
+
+/** A round number as somebody set it (a limit, a score): `70`, `72.5`, `1,500`. */
+export function formatExact(value: number): string {
+  return new Intl.NumberFormat('en-US', { maximumSignificantDigits: 6 }).format(value).replace('-', '\u2212')
+}
+
+/** A limit with its unit: `200 ms`. */
+export const formatLimit = (value: number, unit: string): string => `${formatExact(value)}${NARROW}${unit}`
 
 /** A number with its unit: `82.6 %`, `214 ms`. */
 export function formatValue(value: number, unit: string): string {

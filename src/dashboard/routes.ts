@@ -1,5 +1,5 @@
 /** What the dashboard answers over HTTP: the page and its assets, the summary, the events, the socket. */
-import { Type } from 'typebox'
+import Type from 'typebox'
 import type { Clock } from '../base/clock.ts'
 import { badRequest, notFound, unavailable } from '../base/errors.ts'
 import type { Millis } from '../base/time.ts'
@@ -85,6 +85,7 @@ const Summary = Type.Unsafe<DashboardSummary>(
         change_window: Type.Number({ description: 'Seconds.' }),
         normal: Nullable(Type.Object({ lower: Type.Number(), upper: Type.Number() })),
         threshold_state: Nullable(Type.Union([Type.Literal('ok'), Type.Literal('warning'), Type.Literal('critical')])),
+        limits: Nullable(Type.Object({ warning: Type.Number(), critical: Type.Number(), side: Limit.properties.side })),
         limit: Nullable(Limit),
         last_sample_at: Nullable(Time),
         last_value: Nullable(Type.Number()),
@@ -110,6 +111,7 @@ const Summary = Type.Unsafe<DashboardSummary>(
       Type.Object({
         id: Type.String(),
         type: Type.String(),
+        category: Type.String(),
         title: Type.String(),
         message: Type.String(),
         confidence: Type.Number({ minimum: 0, maximum: 1 }),
@@ -208,14 +210,14 @@ export function dashboardRoutes(deps: DashboardRoutesDeps): Route[] {
         since: Type.Optional(Type.String({ description: 'ISO 8601; a day before `until` unless given.' })),
         until: Type.Optional(Type.String({ description: 'ISO 8601; now unless given.' })),
         type: Type.Optional(Type.String({ maxLength: 64 })),
-        limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 100 })),
+        limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100 }),
       }),
       data: Type.Array(Event),
       handler({ query }) {
         const until = time('until', query.until) ?? clock.now()
         const since = time('since', query.since) ?? until - DAY
         const events = dashboard.events(since, until, query.type ?? null)
-        return { data: events.reverse().slice(0, query.limit ?? 100) }
+        return { data: events.reverse().slice(0, query.limit) }
       },
     }),
     {

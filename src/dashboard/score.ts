@@ -6,7 +6,7 @@
 import type { LimitsByFigure } from './figures.ts'
 import { JUDGED, judge, MEANING } from './figures.ts'
 import type { MetricKey, ScorePart } from './protocol.ts'
-import { formatValue } from './protocol.ts'
+import { formatLimit, formatValue } from './protocol.ts'
 
 export interface Score {
   readonly score: number | null
@@ -31,7 +31,7 @@ export function scoreOf(values: Values, limits: LimitsByFigure, usual: Values = 
     let why = `${words} ${formatValue(value, unit)}`
     if (limit) {
       points += state === 'critical' ? 20 : 10
-      why += `, ${limit.side} ${formatValue(limit.value, unit)}`
+      why += `, ${limit.side} ${formatLimit(limit.value, unit)}`
     }
     const normal = usual[metric]
     if (normal !== null && normal !== undefined && normal > 0) {

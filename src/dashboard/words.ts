@@ -7,7 +7,7 @@ import { DAY, HOUR, MINUTE, SECOND, toIso } from '../base/time.ts'
 import type { LimitsByFigure, Normal } from './figures.ts'
 import { JUDGED, judge, MEANING } from './figures.ts'
 import type { DashboardInsight, DashboardProcess, FigureKey, Headline, MetricKey, Trend } from './protocol.ts'
-import { formatNumber, formatValue, METRIC_KEYS } from './protocol.ts'
+import { formatExact, formatLimit, formatNumber, formatValue, METRIC_KEYS } from './protocol.ts'
 
 export interface Facts {
   readonly now: Millis
@@ -57,7 +57,7 @@ export function headlineOf(facts: Facts): Headline {
   const worst = breaches.find((b) => b.state === 'critical') ?? breaches[0]
   if (worst) {
     const { unit } = MEANING[worst.key]
-    const limit = `${worst.limit.side} the ${formatValue(worst.limit.value, unit)} limit`
+    const limit = `${worst.limit.side} the ${formatLimit(worst.limit.value, unit)} limit`
     const others = breaches.filter((b) => b !== worst).map((b) => MEANING[b.key].words)
     const also = others.length > 0 ? `Also beyond a limit: ${list(others)}.` : null
     return {
@@ -113,6 +113,12 @@ export function headlineOf(facts: Facts): Headline {
   }
 }
 
+const CATEGORY: Readonly<Partial<Record<FigureKey, string>>> = {
+  memory_usage: 'resources',
+  cache_hit_rate: 'cache',
+  health_score: 'health',
+}
+
 /** The dashboard's own rules of the contract, on the means of the last minute. */
 export function insightsOf(facts: Facts): DashboardInsight[] {
   const { cpu_usage: cpu, memory_usage: memory, cache_hit_rate: hit } = facts.minute
@@ -130,6 +136,7 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
     found.push({
       id: `${type}:${metric}`,
       type,
+      category: CATEGORY[metric] ?? 'performance',
       title,
       message,
       confidence,
@@ -147,7 +154,7 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
       'Performance warning',
       'high',
       0.9,
-      `CPU is at ${pct(cpu)} ${mean}, above ${pct(80)}.`,
+      `CPU is at ${pct(cpu)} ${mean}, above ${formatLimit(80, '%')}.`,
       'Add capacity, or find what is busy under Metrics.',
     )
   if (memory !== null && memory > 85)
@@ -157,7 +164,7 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
       'Memory alert',
       'high',
       0.9,
-      `Memory is at ${pct(memory)} of its limit ${mean}, above ${pct(85)}.`,
+      `Memory is at ${pct(memory)} of its limit ${mean}, above ${formatLimit(85, '%')}.`,
       'Free memory or raise the limit before the system refuses more.',
     )
   if (score !== null && score < 70)
@@ -167,7 +174,7 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
       'Performance concern',
       'high',
       0.9,
-      `The health score is ${formatNumber(score)} of 100, below 70.`,
+      `The health score is ${formatExact(score)} of 100, below 70.`,
       'Follow the part that takes the most points; the health card names it.',
     )
   if (hit !== null && hit < 70)
@@ -177,7 +184,7 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
       'Cache optimization',
       'medium',
       0.85,
-      `${pct(hit)} of lookups are answered from the cache, below ${pct(70)}.`,
+      `${pct(hit)} of lookups are answered from the cache, below ${formatLimit(70, '%')}.`,
       'Give the cache more memory, or let entries live longer.',
     )
   if (cpu !== null && cpu < 20)
@@ -187,7 +194,7 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
       'Optimization opportunity',
       'low',
       0.8,
-      `CPU is at ${pct(cpu)} ${mean}, below ${pct(20)}.`,
+      `CPU is at ${pct(cpu)} ${mean}, below ${formatLimit(20, '%')}.`,
       'No action while this is a quiet hour; less capacity would do if it stays so.',
     )
   if (hit !== null && hit > 90)
@@ -197,7 +204,7 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
       'Excellent performance',
       'low',
       0.95,
-      `${pct(hit)} of lookups are answered from the cache, above ${pct(90)}.`,
+      `${pct(hit)} of lookups are answered from the cache, above ${formatLimit(90, '%')}.`,
       'No action: the cache is large enough.',
     )
   if (score !== null && score > 90)
@@ -207,7 +214,7 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
       'System health',
       'low',
       0.95,
-      `The health score is ${formatNumber(score)} of 100: ${score === 100 ? 'no figure takes a point from it' : 'little is taken from it'}.`,
+      `The health score is ${formatExact(score)} of 100: ${score === 100 ? 'no figure takes a point from it' : 'little is taken from it'}.`,
       'No action.',
     )
   return found

@@ -1,0 +1,580 @@
+/**
+ * A chart over time: at most two lines, their gaps hatched, limits and events on it. uPlot draws lines and axes; the
+ * crosshair is ours, because all charts of a page share it and arrow keys move it. A chart is also a sentence (its
+ * label) and a table (on demand, in the same place).
+ */
+import { signal, useSignal, useSignalEffect } from '@preact/signals'
+import type { ComponentChildren } from 'preact'
+import { useEffect, useId, useLayoutEffect, useRef } from 'preact/hooks'
+import uPlot from 'uplot'
+import type { DashboardEvent, FigureKey } from '../protocol.ts'
+import { day, formatValue, hhmm, hhmmss, moment, spoken } from './format.ts'
+import type { Gap, Track } from './series.ts'
+import { endOf, extent, gapsOf, merged, niceStep } from './series.ts'
+import { colours } from './theme.ts'
+
+export interface Line {
+  readonly key: FigureKey
+  readonly name: string
+  readonly unit: string
+  readonly axis: 'left' | 'right'
+  /** Where this one has points, a hole in the line means "nothing to say", not "not measured". */
+  readonly or?: FigureKey
+  readonly nothing?: string
+}
+
+export interface Limit {
+  readonly value: number
+  readonly axis: 'left' | 'right'
+  readonly text: string
+}
+
+export interface ChartProps {
+  readonly title: string
+  readonly lines: readonly Line[]
+  readonly track: Track | null
+  readonly now: number
+  /** Milliseconds without a sample that count as a gap. */
+  readonly gapMs: number
+  readonly left: { readonly unit: string; readonly base: number | null; readonly top: number | null }
+  readonly right?: { readonly unit: string }
+  readonly limits?: readonly Limit[]
+  readonly events?: readonly DashboardEvent[]
+  readonly stale: boolean
+  readonly children?: ComponentChildren
+}
+
+/** The one crosshair of the page. */
+const cross = signal<{ readonly at: number; readonly owner: string; readonly byKey: boolean } | null>(null)
+
+const FONT = '11px -apple-system, "Segoe UI", Roboto, Inter, "Liberation Sans", Arial, sans-serif'
+const PAD = { left: 36, right: 38, top: 18, bottom: 22, end: 8 }
+
+export function Chart(props: ChartProps) {
+  const { title, lines, track, now } = props
+  const id = useId()
+  const asTable = useSignal(false)
+  return (
+    <>
+      <div class="panel-head">
+        <h2 id={`${id}h`}>{title}</h2>
+        <div class="legend end">
+          {lines.map((line, i) => (
+            <span key={line.key}>
+              <Key index={i} /> {line.name}
+            </span>
+          ))}
+        </div>
+      </div>
+      <div class="panel-body" id={`${id}p`}>
+        {asTable.value && track ? (
+          <Table id={id} title={title} lines={lines} track={track} now={now} />
+        ) : (
+          <Canvas id={id} {...props} />
+        )}
+        <p class="chart-foot">
+          <span>{track && track.length > 0 ? `Means of ${spoken(track.stepMs)}, UTC` : ''}</span>
+          <button
+            type="button"
+            class="link"
+            aria-pressed={asTable.value}
+            aria-controls={`${id}p`}
+            onClick={() => {
+              asTable.value = !asTable.value
+            }}
+          >
+            {asTable.value ? 'Chart' : 'Table'}
+            <span class="vh">
+              : show {title} as {asTable.value ? 'a chart' : 'a table'}
+            </span>
+          </button>
+        </p>
+        {props.children}
+      </div>
+    </>
+  )
+}
+
+function Key({ index }: { index: number }) {
+  const colour = index === 0 ? 's1' : 's2'
+  return (
+    <svg class="key" viewBox="0 0 22 10" aria-hidden="true">
+      <line x1="0" x2="22" y1="5" y2="5" class={`c-line ${colour}`} />
+      {index === 0 ? (
+        <circle cx="11" cy="5" r="3.2" class={`c-dot ${colour}`} />
+      ) : (
+        <rect x="8" y="2" width="6" height="6" class={`c-dot ${colour}`} />
+      )}
+    </svg>
+  )
+}
+
+function Table({
+  id,
+  title,
+  lines,
+  track,
+  now,
+}: { id: string } & Pick<ChartProps, 'title' | 'lines' | 'now'> & { track: Track }) {
+  const rows = Array.from({ length: track.length }, (_, i) => track.length - 1 - i)
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard
+    <section class="table-wrap chart-table" tabIndex={0} aria-labelledby={`${id}h`}>
+      <table class="table">
+        <caption class="vh">{title}, newest first, UTC</caption>
+        <thead>
+          <tr>
+            <th scope="col">Time (UTC)</th>
+            {lines.map((line) => (
+              <th key={line.key} scope="col" class="n">
+                {line.name}, {line.unit}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((i) => (
+            <tr key={i}>
+              <th scope="row">{stamp(track, track.from + i * track.stepMs, now)}</th>
+              {lines.map((line) => (
+                <td key={line.key} class="n">
+                  {read(track, line, i)}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  )
+}
+
+const stamp = (track: Track, at: number, now: number) => (track.stepMs < 60_000 ? hhmmss(at) : moment(at, now))
+
+function read(track: Track, line: Line, i: number): string {
+  const value = track.series[line.key]?.[i] ?? null
+  if (value !== null) return formatValue(value, line.unit)
+  const quiet = line.or && (track.series[line.or]?.[i] ?? null) !== null
+  return quiet ? (line.nothing ?? 'nothing') : 'no data'
+}
+
+// ---------------------------------------------------------------------------------------------------- canvas
+
+function Canvas(props: ChartProps & { id: string }) {
+  const { id, lines, track, now, stale } = props
+  const box = useRef<HTMLDivElement>(null)
+  const plot = useRef<uPlot | null>(null)
+  const latest = useRef(props)
+  latest.current = props
+  const hair = useRef<HTMLDivElement>(null)
+  const tip = useRef<HTMLDivElement>(null)
+  const told = useSignal('')
+
+  useLayoutEffect(() => {
+    const element = box.current!
+    const resize = new ResizeObserver(() => {
+      const size = { width: element.clientWidth, height: element.clientHeight }
+      if (size.width === 0) return
+      if (plot.current) plot.current.setSize(size)
+      else plot.current = create(element, size, latest)
+    })
+    resize.observe(element)
+    return () => {
+      resize.disconnect()
+      plot.current?.destroy()
+      plot.current = null
+    }
+  }, [])
+  useEffect(() => {
+    if (plot.current && track) plot.current.setData(dataOf(latest.current))
+  }, [track, now, props.events, props.limits])
+  useSignalEffect(() => {
+    colours.value
+    plot.current?.redraw(false)
+  })
+  useSignalEffect(() => {
+    place(cross.value)
+  })
+
+  /** Moves the line; the figures stand only at the chart that has the pointer or the focus. */
+  function place(at: typeof cross.value) {
+    const u = plot.current
+    const { track, now } = latest.current
+    const line = hair.current
+    const figures = tip.current
+    if (!line || !figures) return
+    const shown = u && at && track && track.length > 0 && at.at >= track.from && at.at <= Math.max(now, endOf(track))
+    line.hidden = !shown
+    figures.hidden = !shown || at.owner !== id
+    if (!shown) return
+    const i = Math.min(track.length - 1, Math.max(0, Math.floor((at.at - track.from) / track.stepMs)))
+    const left = u.over.offsetLeft + u.valToPos(xOf(track, i, now), 'x')
+    line.style.transform = `translateX(${left.toFixed(1)}px)`
+    if (at.owner !== id) return
+    const time = stamp(track, track.from + i * track.stepMs, now)
+    const rows = lines.map((l) => [l.name, read(track, l, i)] as const)
+    const head = document.createElement('b')
+    head.textContent = `${time} UTC`
+    figures.replaceChildren(
+      head,
+      ...rows.map((row) => {
+        const pair = document.createElement('div')
+        for (const text of row) pair.appendChild(document.createElement('span')).textContent = text
+        return pair
+      }),
+    )
+    const width = box.current!.clientWidth
+    const room = left + 12 + figures.offsetWidth < width
+    figures.style.left = `${Math.max(4, room ? left + 12 : left - 12 - figures.offsetWidth)}px`
+    if (at.byKey) told.value = `${time}: ${rows.map((row) => row.join(' ')).join(', ')}`
+  }
+
+  function pointed(event: PointerEvent) {
+    const u = plot.current
+    if (!u || !latest.current.track) return
+    const left = event.clientX - u.over.getBoundingClientRect().left
+    cross.value = { at: u.posToVal(left, 'x') * 1000, owner: id, byKey: false }
+  }
+
+  function keyed(event: KeyboardEvent) {
+    const { track, now } = latest.current
+    if (!track || track.length === 0) return
+    const first = track.from + track.stepMs / 2
+    const last = endOf(track) - track.stepMs / 2
+    const at = Math.min(last, Math.max(first, cross.peek()?.at ?? now))
+    const by = event.shiftKey ? 10 * track.stepMs : track.stepMs
+    const to = { ArrowLeft: at - by, ArrowRight: at + by, Home: first, End: last }[event.key]
+    if (event.key === 'Escape') cross.value = null
+    if (to === undefined) return
+    event.preventDefault()
+    cross.value = { at: Math.min(last, Math.max(first, to)), owner: id, byKey: true }
+  }
+
+  const away = () => {
+    cross.value = null
+  }
+  return (
+    <>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: the crosshair is moved by arrow keys */}
+      <div
+        class={`chart load${stale ? ' dimmed' : ''}`}
+        ref={box}
+        role="img"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: the crosshair is moved by arrow keys
+        tabIndex={0}
+        aria-label={sentence(props)}
+        onPointerMove={pointed}
+        onPointerLeave={away}
+        onKeyDown={keyed}
+        onBlur={away}
+      >
+        <div class="crosshair" ref={hair} hidden />
+        <div class="tip" ref={tip} hidden />
+      </div>
+      <p class="vh" aria-live="polite">
+        {told}
+      </p>
+    </>
+  )
+}
+
+/** Middle of a bucket, in seconds; the last one reaches no further than now. */
+const xOf = (track: Track, i: number, now: number) => Math.min(track.from + (i + 0.5) * track.stepMs, now) / 1000
+
+function dataOf({ track, now, lines }: ChartProps): uPlot.AlignedData {
+  if (!track) return [[], ...lines.map(() => [])]
+  const xs = Array.from({ length: track.length }, (_, i) => xOf(track, i, now))
+  return [xs, ...lines.map((line) => [...(track.series[line.key] ?? new Array(track.length).fill(null))])]
+}
+
+function create(element: HTMLElement, size: { width: number; height: number }, latest: { current: ChartProps }): uPlot {
+  const start = latest.current
+  const css = (name: string) => getComputedStyle(element).getPropertyValue(name)
+  const tint = (i: number) => css(i === 0 ? '--series-1' : '--series-2')
+  const px = (n: number) => n * devicePixelRatio
+  const axis = (own: uPlot.Axis): uPlot.Axis => ({
+    font: FONT,
+    stroke: () => css('--chart-text'),
+    ticks: { show: false },
+    border: { show: false },
+    grid: { stroke: () => css('--chart-grid'), width: 1 },
+    ...own,
+  })
+  const ticks = (_u: uPlot, _a: number, low: number, high: number) => {
+    const step = niceStep(high - low, 4)
+    const splits: number[] = []
+    for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + step * 1e-6; v += step)
+      splits.push(Number(v.toFixed(6)))
+    return splits
+  }
+
+  return new uPlot(
+    {
+      ...size,
+      padding: [PAD.top, start.right ? 0 : PAD.end, 0, 0],
+      legend: { show: false },
+      cursor: { show: false },
+      scales: {
+        x: { time: false, range: () => xRange(latest.current) },
+        left: { range: () => leftRange(latest.current) },
+        right: { range: () => rightRange(latest.current) },
+      },
+      axes: [
+        axis({
+          size: PAD.bottom,
+          gap: 6,
+          grid: { show: false },
+          splits: (u, _a, low, high) => timeTicks(low, high, u.bbox.width / devicePixelRatio),
+          values: (_u, splits) => timeLabels(splits),
+        }),
+        axis({ scale: 'left', size: PAD.left, gap: 6, splits: ticks, values: (_u, splits) => splits.map(shortNumber) }),
+        ...(start.right
+          ? [
+              axis({
+                scale: 'right',
+                side: 1,
+                size: PAD.right,
+                gap: 6,
+                grid: { show: false },
+                splits: (_u, _a, low, high) => [0, 1, 2, 3, 4].map((n) => low + (n * (high - low)) / 4),
+                values: (_u, splits) => splits.map(shortNumber),
+              }),
+            ]
+          : []),
+      ],
+      series: [
+        {},
+        ...start.lines.map(
+          (line, i): uPlot.Series => ({
+            scale: line.axis,
+            stroke: () => tint(i),
+            width: 1.75,
+            points: { show: false },
+            spanGaps: false,
+          }),
+        ),
+      ],
+      hooks: {
+        drawClear: [
+          (u) => {
+            for (const gap of gapsIn(latest.current)) hatch(u, gap, css('--chart-hatch'))
+          },
+        ],
+        draw: [
+          (u) => {
+            const props = latest.current
+            u.ctx.save()
+            u.ctx.font = FONT.replace('11px', `${px(11)}px`)
+            units(u, props, css('--chart-text'))
+            for (const limit of props.limits ?? []) drawLimit(u, limit, css('--chart-limit'), css('--surface'))
+            drawEvents(u, props.events ?? [], css('--chart-hatch'), css('--chart-text'), css('--surface'))
+            props.lines.forEach((line, i) => {
+              lonely(u, i + 1, tint(i))
+              endMark(u, line, i + 1, tint(i))
+            })
+            u.ctx.restore()
+          },
+        ],
+      },
+    },
+    dataOf(start),
+    element,
+  )
+}
+
+function xRange({ track, now }: ChartProps): [number, number] {
+  if (!track || track.length === 0) return [now / 1000 - 3600, now / 1000]
+  return [track.from / 1000, Math.max(now, track.from + track.stepMs) / 1000]
+}
+
+/** From its base to its top where they are fixed; a hit rate begins at 60 unless it is lower. */
+function leftRange(props: ChartProps): [number, number] {
+  const { base, top } = props.left
+  const seen = seenOn(props, 'left')
+  const low = base ?? (seen && seen.min < 60 ? Math.max(0, Math.floor(seen.min / 20) * 20 - 20) : 60)
+  if (top !== null) return [low, top]
+  return [low, roundUp(Math.max(seen?.max ?? 0, ...limitsOn(props, 'left')))]
+}
+
+function rightRange(props: ChartProps): [number, number] {
+  const seen = seenOn(props, 'right')
+  return [0, roundUp(seen?.max ?? 1)]
+}
+
+const limitsOn = (props: ChartProps, axis: Line['axis']) =>
+  (props.limits ?? []).filter((l) => l.axis === axis).map((l) => l.value)
+
+function seenOn({ track, lines }: ChartProps, axis: Line['axis']) {
+  if (!track) return null
+  return extent(lines.filter((l) => l.axis === axis).flatMap((l) => [...(track.series[l.key] ?? [])]))
+}
+
+/** A top of four round steps a little above `max`. */
+function roundUp(max: number): number {
+  const least = Math.max(max * 1.1, 1e-6)
+  return niceStep(least, 4) * 4
+}
+
+const shortNumber = (v: number) =>
+  Math.abs(v) >= 10_000 ? `${Number((v / 1000).toPrecision(3))}k` : String(Number(v.toPrecision(4))).replace('-', '−')
+
+const MIN = 60
+const STEPS = [MIN, 2 * MIN, 5 * MIN, 10 * MIN, 15 * MIN, 30 * MIN, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800]
+
+function timeTicks(low: number, high: number, width: number): number[] {
+  const step = STEPS.find((s) => ((high - low) / s) * 46 <= width) ?? 604_800
+  const splits: number[] = []
+  for (let t = Math.ceil(low / step) * step; t <= high; t += step) splits.push(t)
+  return splits
+}
+
+function timeLabels(splits: number[]): string[] {
+  const days = splits.length > 1 && splits[1]! - splits[0]! >= 86_400
+  return splits.map((t) => (days ? day(t * 1000) : hhmm(t * 1000)))
+}
+
+function gapsIn({ track, lines, gapMs }: ChartProps): Gap[] {
+  if (!track) return []
+  return merged(lines.flatMap((line) => gapsOf(track, line.key, gapMs, line.or)))
+}
+
+function hatch(u: uPlot, gap: Gap, colour: string) {
+  const { ctx, bbox } = u
+  const left = Math.max(bbox.left, u.valToPos(gap.from / 1000, 'x', true))
+  const right = Math.min(bbox.left + bbox.width, u.valToPos(gap.to / 1000, 'x', true))
+  if (right <= left) return
+  ctx.save()
+  ctx.beginPath()
+  ctx.rect(left, bbox.top, right - left, bbox.height)
+  ctx.clip()
+  ctx.strokeStyle = colour
+  ctx.globalAlpha = 0.55
+  ctx.lineWidth = devicePixelRatio
+  ctx.beginPath()
+  const every = 7 * devicePixelRatio
+  // Lines stand on a grid of their own, so that hatching does not swim when the window moves.
+  const first = Math.floor((left - bbox.height) / every) * every
+  for (let x = first; x < right; x += every) {
+    ctx.moveTo(x, bbox.top + bbox.height)
+    ctx.lineTo(x + bbox.height, bbox.top)
+  }
+  ctx.stroke()
+  ctx.restore()
+}
+
+function haloText(
+  u: uPlot,
+  text: string,
+  x: number,
+  y: number,
+  colour: string,
+  surface: string,
+  align: CanvasTextAlign,
+) {
+  const { ctx } = u
+  ctx.textAlign = align
+  ctx.textBaseline = 'alphabetic'
+  ctx.lineJoin = 'round'
+  ctx.lineWidth = 4 * devicePixelRatio
+  ctx.strokeStyle = surface
+  ctx.setLineDash([])
+  ctx.strokeText(text, x, y)
+  ctx.fillStyle = colour
+  ctx.fillText(text, x, y)
+}
+
+function units(u: uPlot, props: ChartProps, colour: string) {
+  const { ctx, bbox } = u
+  ctx.fillStyle = colour
+  ctx.textBaseline = 'alphabetic'
+  const y = bbox.top - 8 * devicePixelRatio
+  ctx.textAlign = props.left.unit.length > 3 ? 'left' : 'right'
+  ctx.fillText(props.left.unit, bbox.left - (props.left.unit.length > 3 ? 30 : 6) * devicePixelRatio, y)
+  ctx.textAlign = 'left'
+  if (props.right) ctx.fillText(props.right.unit, bbox.left + bbox.width + 6 * devicePixelRatio, y)
+}
+
+/** A limit far above everything shown stays out: a chart is scaled by what happened. */
+function drawLimit(u: uPlot, limit: Limit, colour: string, surface: string) {
+  const { ctx, bbox } = u
+  const scale = u.scales[limit.axis]
+  if (!scale || limit.value > (scale.max ?? 0) || limit.value < (scale.min ?? 0)) return
+  const y = Math.round(u.valToPos(limit.value, limit.axis, true)) + 0.5
+  ctx.strokeStyle = colour
+  ctx.lineWidth = devicePixelRatio
+  ctx.setLineDash([6 * devicePixelRatio, 3 * devicePixelRatio])
+  ctx.beginPath()
+  ctx.moveTo(bbox.left, y)
+  ctx.lineTo(bbox.left + bbox.width, y)
+  ctx.stroke()
+  haloText(u, limit.text, bbox.left + 6 * devicePixelRatio, y - 5 * devicePixelRatio, colour, surface, 'left')
+}
+
+/** A tick at the foot with a word; words that would lie on one another are left out, the ticks stay. */
+function drawEvents(u: uPlot, events: readonly DashboardEvent[], line: string, text: string, surface: string) {
+  const { ctx, bbox } = u
+  const foot = bbox.top + bbox.height
+  let free = bbox.left
+  for (const event of events) {
+    const x = Math.round(u.valToPos(Date.parse(event.timestamp) / 1000, 'x', true)) + 0.5
+    if (x < bbox.left || x > bbox.left + bbox.width) continue
+    ctx.strokeStyle = line
+    ctx.lineWidth = devicePixelRatio
+    ctx.setLineDash([])
+    ctx.beginPath()
+    ctx.moveTo(x, foot - 10 * devicePixelRatio)
+    ctx.lineTo(x, foot)
+    ctx.stroke()
+    const width = ctx.measureText(event.title).width
+    const gap = 4 * devicePixelRatio
+    const before = x + gap + width > bbox.left + bbox.width
+    const begin = before ? x - gap - width : x + gap
+    if (begin < free) continue
+    free = begin + width + 2 * gap
+    haloText(u, event.title, begin, foot - 5 * devicePixelRatio, text, surface, 'left')
+  }
+}
+
+/** A point with holes on both sides is no line: it gets a dot, or it would not be seen at all. */
+function lonely(u: uPlot, index: number, colour: string) {
+  const values = u.data[index]!
+  const scale = u.series[index]!.scale!
+  u.ctx.fillStyle = colour
+  for (let i = 0; i < values.length; i++) {
+    if (values[i] == null || values[i - 1] != null || values[i + 1] != null) continue
+    u.ctx.beginPath()
+    const [x, y] = [u.valToPos(u.data[0][i]!, 'x', true), u.valToPos(values[i]!, scale, true)]
+    u.ctx.arc(x, y, 1.4 * devicePixelRatio, 0, 2 * Math.PI)
+    u.ctx.fill()
+  }
+}
+
+function endMark(u: uPlot, line: Line, index: number, colour: string) {
+  const values = u.data[index]!
+  let i = values.length - 1
+  while (i >= 0 && values[i] == null) i--
+  if (i < 0) return
+  const x = u.valToPos(u.data[0][i]!, 'x', true)
+  const y = u.valToPos(values[i]!, line.axis, true)
+  const r = 3 * devicePixelRatio
+  u.ctx.fillStyle = colour
+  u.ctx.beginPath()
+  if (index === 1) u.ctx.arc(x, y, r * 1.1, 0, 2 * Math.PI)
+  else u.ctx.rect(x - r, y - r, 2 * r, 2 * r)
+  u.ctx.fill()
+}
+
+/** The chart in words. */
+function sentence(props: ChartProps): string {
+  const { title, lines, track, now } = props
+  if (!track || track.length === 0) return `${title}: no history yet.`
+  const parts = lines.map((line) => {
+    const seen = extent(track.series[line.key] ?? [])
+    if (!seen) return `${line.name}: no data`
+    const value = (v: number) => formatValue(v, line.unit)
+    return `${line.name} ${value(seen.last)}, between ${value(seen.min)} and ${value(seen.max)}`
+  })
+  const gaps = gapsIn(props)
+  const holes = gaps.length === 0 ? '' : ` ${gaps.length === 1 ? 'One gap' : `${gaps.length} gaps`} without data.`
+  return `${title}, the last ${spoken(now - track.from)}. ${parts.join('; ')}.${holes} Arrow keys move the crosshair.`
+}

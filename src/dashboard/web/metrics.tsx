@@ -1,0 +1,3 @@
+export function Metrics(_props: { name: string | null }) {
+  return <main id="main" class="page" />
+}

@@ -1,0 +1,313 @@
+/** The headline, and the panels that tell of alerts, insights and processes. Each is honest about what is not there. */
+import type { DashboardInsight, DashboardProcess, DashboardState, Engine } from '../protocol.ts'
+import { RANGE_NAMES } from '../protocol.ts'
+import { range, setRange } from './address.ts'
+import { ago, hhmm, moment, short, spoken } from './format.ts'
+import { STATUS } from './frame.tsx'
+import type { IconName } from './icons.tsx'
+import { Icon } from './icons.tsx'
+import { line, now, state, tryNow } from './live.ts'
+
+// -------------------------------------------------------------------------------------------------- headline
+
+export function Headline() {
+  const kind = line.value.kind
+  const current = state.value
+  const { icon, colour, text, below } = words(current)
+  const lost = kind === 'disconnected' || kind === 'refused'
+  return (
+    <div class="headline">
+      <Icon name={icon} class={`l ${colour}`} />
+      <h1 class={current || lost ? undefined : 'load'}>{text}</h1>
+      <div class="aside">{lost ? <Retry /> : <Ranges />}</div>
+      <p class={current || lost ? undefined : 'load'}>{below}</p>
+    </div>
+  )
+}
+
+function words(current: DashboardState | null): { icon: IconName; colour: string; text: string; below: string } {
+  const now_ = now.value
+  const at = current ? Date.parse(current.timestamp) : null
+  const { value } = line
+  if (value.kind === 'refused')
+    return {
+      icon: 'off',
+      colour: 'sev-warning',
+      text: 'Not allowed: this account may not see operations.',
+      below: value.why,
+    }
+  if (value.kind === 'disconnected') {
+    return {
+      icon: 'off',
+      colour: 'sev-none',
+      text:
+        at === null
+          ? 'Not connected: the platform does not answer.'
+          : `Not live: these figures are from ${moment(at, now_)}, ${spoken(now_ - at)} ago.`,
+      below: `${value.why ? `The platform closed the connection: ${value.why}.` : 'The connection to the platform was lost.'} What is measured meanwhile is kept and shown once it is back.`,
+    }
+  }
+  if (!current || at === null)
+    return {
+      icon: 'nodata',
+      colour: 'sev-none',
+      text: 'Reading the state of the platform',
+      below: 'Waiting for the first message.',
+    }
+  const { headline } = current
+  const below = [headline.cause, headline.next].filter(Boolean).join(' ')
+  const { icon, colour } = STATUS[headline.status]
+  if (value.kind !== 'live') {
+    return {
+      icon: 'live',
+      colour: 'sev-none',
+      text: `Stale: these figures are from ${moment(at, now_)}, ${spoken(now_ - at)} ago.`,
+      below: value.kind === 'stale' ? 'The line is open, but no message has come since.' : 'Connecting again.',
+    }
+  }
+  return { icon, colour, text: headline.text, below: below || 'Nothing needs attention.' }
+}
+
+function Ranges() {
+  const minutes = state.value ? state.value.figures.cpu_usage.change_window / 60 : null
+  return (
+    <>
+      <span class="small quiet wide-only">{minutes ? `change over ${Number(minutes.toPrecision(3))} min` : ''}</span>
+      <fieldset class="seg">
+        <legend class="vh">Time range</legend>
+        {RANGE_NAMES.map((name, i) => (
+          <button
+            key={name}
+            type="button"
+            aria-pressed={range.value === name}
+            title={`Key ${i + 1}`}
+            onClick={() => setRange(name)}
+          >
+            {name.replace(/(\d+)/, '$1 ')}
+          </button>
+        ))}
+      </fieldset>
+    </>
+  )
+}
+
+function Retry() {
+  const { value } = line
+  if (value.kind !== 'disconnected') return null
+  // The countdown is by this machine's clock; `now` makes it tick.
+  now.value
+  const seconds = Math.ceil((value.nextAt - Date.now()) / 1000)
+  return (
+    <>
+      <span class="note soft">
+        {seconds > 0 ? `Next try in ${seconds} s` : 'Trying'}, attempt {value.attempt}
+      </span>
+      <button type="button" class="btn" onClick={tryNow}>
+        <Icon name="retry" class="s" /> Try now
+      </button>
+    </>
+  )
+}
+
+// ---------------------------------------------------------------------------------------------------- alerts
+
+export function Alerts() {
+  const current = state.value
+  const installed = current?.engines.find((engine) => engine.name === 'alerting')?.state !== 'not_installed'
+  const alerts = current?.alerts ?? []
+  return (
+    <section class="panel" id="p-alerts" aria-labelledby="h-alerts">
+      <div class="panel-head">
+        <h2 id="h-alerts">Active alerts</h2>
+        {installed && current && <span class="count">{alerts.length}</span>}
+      </div>
+      <div class="rows">
+        {alerts.map((alert) => (
+          <article class="item" key={alert.id}>
+            <Icon name={alert.severity} class={`sev-${alert.severity}`} />
+            <div>
+              <div class="item-head">
+                <h3>{alert.title}</h3>
+                <span class="when">
+                  {alert.severity}, {short(now.value - Date.parse(alert.timestamp))}
+                </span>
+              </div>
+              <p>{alert.message}</p>
+            </div>
+          </article>
+        ))}
+        {alerts.length === 0 && (
+          <div class="empty">
+            <p class="load">
+              {installed
+                ? 'Nothing needs you.'
+                : 'Alerting is not installed in this version: no rule watches these figures and nobody is told. Limits are marked on the cards and in the headline.'}
+            </p>
+          </div>
+        )}
+      </div>
+    </section>
+  )
+}
+
+// -------------------------------------------------------------------------------------------------- insights
+
+export function Insights() {
+  const current = state.value
+  const insights = current?.ai_insights ?? []
+  return (
+    <section class="panel" id="p-ins" aria-labelledby="h-ins">
+      <div class="panel-head">
+        <h2 id="h-ins">Insights</h2>
+        <span class="end small quiet">
+          {current && `at ${hhmm(Date.parse(current.timestamp))} UTC, means of the last minute`}
+        </span>
+      </div>
+      {insights.length > 0 ? (
+        <div class="insights">
+          {insights.map((insight) => (
+            <Insight key={insight.id} insight={insight} />
+          ))}
+        </div>
+      ) : (
+        <div class="empty">
+          <p class="load">
+            Nothing stands out. CPU, memory, hit rate and health score are looked at with every message; patterns over
+            days are looked for once analytics is installed.
+          </p>
+        </div>
+      )}
+    </section>
+  )
+}
+
+function Insight({ insight }: { insight: DashboardInsight }) {
+  return (
+    <article class="insight">
+      <h3>{insight.title}</h3>
+      <p>{insight.message}</p>
+      {insight.recommendations.map((advice) => (
+        <p class="do" key={advice}>
+          {advice}
+        </p>
+      ))}
+      <p class="meta">
+        <span>
+          {insight.category}, {insight.impact} impact
+        </span>
+        <span>confidence {insight.confidence.toFixed(2)}</span>
+        <a href={insight.evidence_url}>Evidence</a>
+      </p>
+    </article>
+  )
+}
+
+// ------------------------------------------------------------------------------------------------- instances
+
+const PROCESS_STATE: Readonly<Record<DashboardProcess['state'], { word: string; block: string }>> = {
+  ready: { word: 'ready', block: '' },
+  starting: { word: 'starting', block: 'starting' },
+  draining: { word: 'draining', block: 'draining' },
+  backing_off: { word: 'failed, starts again', block: 'failed' },
+  stopped: { word: 'stopped', block: 'none' },
+}
+
+export function Instances() {
+  const current = state.value
+  const processes = current?.processes ?? []
+  const ready = processes.filter((p) => p.state === 'ready').length
+  return (
+    <section class="panel" id="p-scale" aria-labelledby="h-scale">
+      <div class="panel-head">
+        <h2 id="h-scale">Instances</h2>
+      </div>
+      <div class="panel-body">
+        <div class="now load">
+          <p>
+            <b>{processes.length === 0 && current ? 'None' : `${ready} ready`}</b>{' '}
+            <span class="soft">
+              of {processes.length} {processes.length === 1 ? 'process' : 'processes'}
+            </span>
+          </p>
+          <div class="blocks" role="img" aria-label={`${ready} of ${processes.length} processes ready`}>
+            {processes.map((process) => (
+              <i key={process.id} class={`block ${PROCESS_STATE[process.state].block}`} />
+            ))}
+          </div>
+        </div>
+        <p class="note soft load">
+          Market and scaling are not installed in this version: no instance is added or removed.
+        </p>
+        {processes.length > 0 && (
+          <ul class="sub">
+            {processes.map((process) => (
+              <Process key={process.id} process={process} />
+            ))}
+          </ul>
+        )}
+      </div>
+    </section>
+  )
+}
+
+function Process({ process }: { process: DashboardProcess }) {
+  const { word } = PROCESS_STATE[process.state]
+  const started = process.started_at ? Date.parse(process.started_at) : null
+  return (
+    <li>
+      <p class="note">
+        <b class="strong">{process.id}</b>: {word}
+        {started !== null && process.state === 'ready' && (
+          <span class="sep quiet">
+            since <time dateTime={process.started_at!}>{moment(started, now.value)}</time>, {short(now.value - started)}
+          </span>
+        )}
+      </p>
+      {process.restarts > 0 && (
+        <p class="small quiet">
+          restarted {process.restarts === 1 ? 'once' : `${process.restarts} times`}
+          {process.last_exit && `, last because of ${process.last_exit}`}
+        </p>
+      )}
+    </li>
+  )
+}
+
+// ---------------------------------------------------------------------------------------------------- engines
+
+const ENGINE: Readonly<Record<Engine['name'], string>> = {
+  collection: 'Collection',
+  analytics: 'Analytics',
+  alerting: 'Alerting',
+  scaling: 'Scaling',
+  optimizer: 'Optimizer',
+}
+
+export function Engines() {
+  const current = state.value
+  return (
+    <footer class="page-foot">
+      {line.value.kind === 'disconnected' && current ? (
+        <span>Engines: not known since {hhmm(Date.parse(current.timestamp))}</span>
+      ) : (
+        (current?.engines ?? []).map((engine) => (
+          <span key={engine.name}>
+            <Icon
+              name={engine.state === 'active' ? 'ok' : 'nodata'}
+              class={`s ${engine.state === 'active' ? 'sev-ok' : 'sev-none'}`}
+            />
+            {ENGINE[engine.name]},{' '}
+            {engine.state === 'not_installed'
+              ? 'not installed'
+              : engine.last_activity
+                ? ago(Date.parse(engine.last_activity), now.value)
+                : 'nothing yet'}
+          </span>
+        ))
+      )}
+      <span class="push">
+        <kbd>?</kbd> all keys
+      </span>
+    </footer>
+  )
+}
