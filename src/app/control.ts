@@ -3,6 +3,8 @@
  * walks back. ARCHITECTURE.md draws its threads.
  */
 import { join } from 'node:path'
+import { pointNotes } from '../analytics/index.ts'
+import { analyticsRoutes } from '../analytics/routes.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { measureRuntime } from '../base/runtime.ts'
 import type { Scheduler } from '../base/scheduler.ts'
@@ -11,23 +13,30 @@ import type { TelemetryFamily } from '../base/telemetry.ts'
 import { createTelemetry } from '../base/telemetry.ts'
 import type { Config } from '../config/index.ts'
 import { loadConfig, withoutSecrets } from '../config/index.ts'
+import { createDashboard } from '../dashboard/index.ts'
+import { dashboardRoutes } from '../dashboard/routes.ts'
 import { labelled } from '../http/exposition.ts'
 import type { Server } from '../http/server.ts'
 import { createServer } from '../http/server.ts'
 import { createTickets } from '../http/sockets.ts'
 import { FIRST_LINK_MS, openIdentity } from '../identity/index.ts'
 import { identityRoutes } from '../identity/routes.ts'
+import { Collector, edgeReadings, hostSource, Scraper, startMetrics, telemetryReadings } from '../metrics/index.ts'
 import { auditRows } from '../storage/audit.ts'
 import { lockDirectory } from '../storage/lock.ts'
 import { openSecretBox } from '../storage/secrets.ts'
 import type { Child } from './child.ts'
 import { configRoutes } from './config-routes.ts'
 import { openConfigStore } from './config-store.ts'
+import { dashboardSources } from './dashboard-sources.ts'
+import { openEvents } from './events.ts'
 import { createHealth } from './health.ts'
 import type { ProcessLog } from './log.ts'
 import { childLog, performanceLine } from './log.ts'
 import { openOps } from './ops-db.ts'
+import type { QueryOperations } from './query-worker.ts'
 import { systemRoutes } from './system-routes.ts'
+import { beside, keepThread } from './threads.ts'
 import { loginLink } from './urls.ts'
 import { VERSION } from './version.ts'
 
@@ -49,7 +58,12 @@ export interface ControlOptions {
   readonly scheduler: Scheduler
   readonly listenAt: Parameters<Server['listen']>[0]
   readonly checkAnswers?: boolean
+  /** A part that cannot be started again alone has ended: control has to end, and front starts it anew. */
+  onFailure(error: Error): void
 }
+
+/** Heap of the query worker; a query that needs more ends its worker, and only that. */
+const QUERY_MEMORY_MB = 1024
 
 /** The process: what front forks. Ends with exit code 1 and one sentence when it cannot start. */
 export async function runControl(child: Child): Promise<void> {
@@ -57,7 +71,11 @@ export async function runControl(child: Child): Promise<void> {
   const scheduler = systemScheduler((error) => log.error('a timer failed', { error }))
   const log = childLog(child.id, config.current.values.platform.logLevel, scheduler.clock)
   try {
-    const control = await startControl({ config, parent: child, log, scheduler, listenAt: child })
+    const onFailure = (error: Error) => {
+      log.error('control ends', { error })
+      process.exit(1)
+    }
+    const control = await startControl({ config, parent: child, log, scheduler, listenAt: child, onFailure })
     child.onStop(() => control.stop())
   } catch (error) {
     log.error('control cannot start', { why: messageOf(error), ...(error instanceof AppError ? {} : { error }) })
@@ -68,7 +86,8 @@ export async function runControl(child: Child): Promise<void> {
 export async function startControl(options: ControlOptions): Promise<Control> {
   const { config, parent, log, scheduler } = options
   const { clock } = scheduler
-  const { platform } = config.current.values
+  const { values } = config.current
+  const { platform } = values
   const inData = (name: string) => join(platform.dataDir, name)
   const undo: (() => void | Promise<void>)[] = []
   const stop = async () => {
@@ -112,22 +131,72 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       alive: (credential: string) => identity.alive(credential, clock.now()),
     }
 
+    const metrics = await startMetrics({
+      dir: inData('metrics'),
+      config: values.metrics,
+      clock,
+      log: log.with({ room: 'metrics' }),
+      telemetry,
+      workers: { pipeline: beside('pipeline-worker'), compaction: beside('compaction-worker') },
+      onFailure: options.onFailure,
+    })
+    undo.push(() => metrics.stop())
+    const query = keepThread<QueryOperations>({
+      name: 'query',
+      file: beside('query-worker'),
+      data: { share: metrics.share },
+      memoryMaxMb: QUERY_MEMORY_MB,
+      scheduler,
+      log,
+    })
+    undo.push(() => query.stop())
+
     let ofFront: readonly TelemetryFamily[] = []
     const families = () => [
       ...labelled(telemetry.snapshot(), { process: 'control' }),
       ...labelled(ofFront, { process: 'front' }),
     ]
+    const intervalMs = values.metrics.collectInterval * 1000
+    const collector = new Collector({ appender: metrics, scheduler, telemetry, log, intervalMs })
+    undo.push(() => collector.stop())
+    if (values.metrics.collectHost) {
+      collector.add({ name: 'host', collect: hostSource({ dataDir: platform.dataDir, clock }) })
+    }
+    collector.add({ name: 'runtime', collect: () => telemetryReadings(families()) })
+    const scraper = new Scraper({ appender: metrics, scheduler, log })
+    undo.push(() => scraper.stop())
+    void scraper.configure(values.metrics.scrapeTargets)
+
+    const events = openEvents(ops)
     parent.onProcesses((processes) => {
       health.processes = processes
     })
-    parent.onEdge((_window, telemetryOfFront) => {
+    parent.onEvent(({ at, process, type, detail }) =>
+      events.add({ at, type: 'process', subject: process, action: type, detail }),
+    )
+    parent.onEdge((window, telemetryOfFront) => {
       ofFront = telemetryOfFront
+      collector.record('edge', window.at, edgeReadings(window)).catch((error: unknown) => {
+        log.warn('a window of front could not be stored', { why: messageOf(error) })
+      })
     })
+
+    const notes = pointNotes(ops)
+    const dashboard = createDashboard({
+      sources: dashboardSources({ metrics, query, health, events, clock, intervalMs: () => intervalMs }),
+      scheduler,
+      config: () => config.current.values.dashboard,
+      log: log.with({ room: 'dashboard' }),
+      telemetry,
+    })
+    undo.push(() => dashboard.stop())
 
     const server = await createServer({
       routes: [
         ...systemRoutes({ clock, health, tickets, environment: platform.environment, telemetry: families }),
         ...identityRoutes({ identity, clock, times: sessionTimes }),
+        ...analyticsRoutes({ clock, appender: metrics, notes, points: (request) => query.call('points', request) }),
+        ...dashboardRoutes({ dashboard, clock }),
         ...configRoutes({
           config,
           store: versions,

@@ -1,4 +1,9 @@
 /** The front door of metrics. */
+export { Collector, type Reading } from './collect/collector.ts'
+export { edgeReadings } from './collect/edge.ts'
+export { hostSource } from './collect/host.ts'
+export { telemetryReadings } from './collect/runtime.ts'
+export { Scraper } from './collect/scrape.ts'
 export type { SampleColumns } from './columns.ts'
 export { ColumnBuilder, isStale, staleMarker } from './columns.ts'
 export type { Label, Labels } from './labels.ts'

@@ -1,0 +1,4 @@
+/** A query worker of control: reads head and segments, evaluates PromQL. */
+import { runQueryWorker } from '../metrics/index.ts'
+
+runQueryWorker()
