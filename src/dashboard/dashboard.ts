@@ -162,7 +162,7 @@ export function createDashboard(deps: DashboardDeps): Dashboard {
       range,
       history: chart,
       recent,
-      events: eventsBetween(clock.now() - RANGES[range].seconds * SECOND, clock.now()).slice(-200),
+      events: marked(clock.now() - RANGES[range].seconds * SECOND, clock.now()),
     }
     const encoded = { seq: now.seq, text: JSON.stringify(whole) }
     encodings.set(range, encoded)
@@ -187,8 +187,9 @@ export function createDashboard(deps: DashboardDeps): Dashboard {
     }
   }
 
-  function eventsBetween(since: Millis, until: Millis): DashboardEvent[] {
-    return sources.events(since, until).map(shown)
+  function marked(since: Millis, until: Millis): DashboardEvent[] {
+    const events = sources.events(since, until).filter((event) => !event.minor)
+    return events.slice(-200).map(shown)
   }
 
   return {
@@ -196,7 +197,11 @@ export function createDashboard(deps: DashboardDeps): Dashboard {
       const { type: _type, seq: _seq, ...body } = await current()
       return { ...body, active_connections: hub.size }
     },
-    events: (since, until, type) => eventsBetween(since, until).filter((event) => type === null || event.type === type),
+    events: (since, until, type) =>
+      sources
+        .events(since, until)
+        .filter((event) => type === null || event.type === type)
+        .map(shown),
     connect: (socket, range) => hub.join(socket, range),
     stop() {
       stopped = true

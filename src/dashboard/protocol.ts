@@ -240,9 +240,9 @@ export function formatNumber(value: number, unit = ''): string {
   return formats[digits]!.format(value).replace('-', '\u2212')
 }
 
-/** A round number as somebody set it (a limit, a score): `70`, `72.5`, `1,500`. */
+/** A number as somebody set or counted it (a limit, a score): `70`, `72.5`, `1,500`. */
 export function formatExact(value: number): string {
-  return new Intl.NumberFormat('en-US', { maximumSignificantDigits: 6 }).format(value).replace('-', '\u2212')
+  return new Intl.NumberFormat('en-US', { maximumSignificantDigits: 15 }).format(value).replace('-', '\u2212')
 }
 
 /** A limit with its unit: `200 ms`. */

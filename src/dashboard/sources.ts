@@ -34,6 +34,8 @@ export interface EventView {
   /** `restarting`, `exited`: a verb for the title. */
   readonly action: string
   readonly detail: string
+  /** Listed, but not marked on the charts. */
+  readonly minor: boolean
 }
 
 /**

@@ -26,15 +26,17 @@ export function viewOf(path: string): View {
   return { kind: 'missing' }
 }
 
+/** What is shown when the address names no range. */
+export const defaultRange = signal<Range>(DEFAULT_RANGE)
+
 export const range = computed((): Range => {
   const asked = address.value.searchParams.get('range')
-  return isRange(asked) ? asked : DEFAULT_RANGE
+  return isRange(asked) ? asked : defaultRange.value
 })
 
 export function setRange(next: Range): void {
   const url = new URL(location.href)
-  if (next === DEFAULT_RANGE) url.searchParams.delete('range')
-  else url.searchParams.set('range', next)
+  url.searchParams.set('range', next)
   history.replaceState(null, '', url)
   address.value = url
 }

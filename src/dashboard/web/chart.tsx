@@ -7,19 +7,19 @@ import { signal, useSignal, useSignalEffect } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useId, useLayoutEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
-import type { DashboardEvent, FigureKey } from '../protocol.ts'
+import type { DashboardEvent } from '../protocol.ts'
 import { day, formatValue, hhmm, hhmmss, moment, spoken } from './format.ts'
 import type { Gap, Track } from './series.ts'
 import { endOf, extent, gapsOf, merged, niceStep } from './series.ts'
 import { colours } from './theme.ts'
 
 export interface Line {
-  readonly key: FigureKey
+  readonly key: string
   readonly name: string
   readonly unit: string
   readonly axis: 'left' | 'right'
   /** Where this one has points, a hole in the line means "nothing to say", not "not measured". */
-  readonly or?: FigureKey
+  readonly or?: string
   readonly nothing?: string
 }
 

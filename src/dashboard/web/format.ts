@@ -1,8 +1,8 @@
 /** How times, durations and changes are written. Times are UTC, 24 h. Numbers are written by `protocol.ts`. */
 import type { Figure } from '../protocol.ts'
-import { formatNumber, formatValue, NARROW } from '../protocol.ts'
+import { formatExact, formatNumber, formatValue, NARROW } from '../protocol.ts'
 
-export { formatNumber, formatValue, NARROW }
+export { formatExact, formatNumber, formatValue, NARROW }
 
 const iso = (at: number) => new Date(at).toISOString()
 

@@ -7,9 +7,9 @@
  * What was shown stays while the line is down, and says how old it is.
  */
 import { batch, computed, effect, signal } from '@preact/signals'
-import type { ClientMessage, DashboardEvent, DashboardState, FigureKey, Range, ServerMessage } from '../protocol.ts'
+import type { ClientMessage, DashboardEvent, DashboardState, Range, ServerMessage, Snapshot } from '../protocol.ts'
 import { CLOSE, FIGURE_KEYS, STALE_AFTER_S } from '../protocol.ts'
-import { range, toLogin } from './address.ts'
+import { defaultRange, range, toLogin } from './address.ts'
 import { ApiError, call, type Me } from './api.ts'
 import type { Sample, Track } from './series.ts'
 import { extended, trackOf } from './series.ts'
@@ -138,6 +138,7 @@ function hear(text: string) {
       line.value = { kind: 'live' }
     })
     if (me.peek() === null) whoAmI()
+    if (young(message)) defaultRange.value = '1h'
     return
   }
   if (message.type !== 'update' || message.seq <= seq) return
@@ -153,6 +154,14 @@ function hear(text: string) {
   if (gap || due) ask(range.peek())
 }
 
+/** With less than an hour of history, three hours would be an empty chart. */
+function young(message: Snapshot): boolean {
+  const track = trackOf(message.history)
+  const first = Object.values(track.series).map((values) => values.findIndex((value) => value !== null))
+  const at = Math.min(...first.filter((i) => i >= 0))
+  return Number.isFinite(at) && track.from + at * track.stepMs > Date.parse(message.timestamp) - 3_600_000
+}
+
 function accept(message: DashboardState) {
   const at = Date.parse(message.timestamp)
   offset = at - Date.now()
@@ -162,7 +171,7 @@ function accept(message: DashboardState) {
 
 /** Samples that the former message did not have. */
 function freshSamples(message: DashboardState, before: DashboardState | null) {
-  const samples: Partial<Record<FigureKey, Sample>> = {}
+  const samples: Record<string, Sample> = {}
   for (const key of FIGURE_KEYS) {
     const value = key === 'health_score' ? message.performance_score : message.metrics[key]
     const at = message.figures[key].last_sample_at
@@ -172,7 +181,7 @@ function freshSamples(message: DashboardState, before: DashboardState | null) {
   return samples
 }
 
-function extend(at: number, samples: Partial<Record<FigureKey, Sample>>) {
+function extend(at: number, samples: Record<string, Sample>) {
   const interval = (state.peek()?.interval ?? 5) * 1000
   const shown = chart.peek()
   if (shown) chart.value = { ...shown, track: extended(shown.track, at, samples, interval) }

@@ -1,3 +1,387 @@
-export function Metrics(_props: { name: string | null }) {
-  return <main id="main" class="page" />
+/** All metrics: their names with a search, one of them over time with its series, and where samples come from. */
+import { useComputed, useSignal } from '@preact/signals'
+import { useEffect, useRef } from 'preact/hooks'
+import type { Range } from '../protocol.ts'
+import { RANGE_NAMES, RANGES } from '../protocol.ts'
+import { range, setRange } from './address.ts'
+import { ApiError, call, raw } from './api.ts'
+import type { Line } from './chart.tsx'
+import { Chart } from './chart.tsx'
+import { formatExact, formatValue, moment } from './format.ts'
+import { Icon } from './icons.tsx'
+import { line, now } from './live.ts'
+import type { Track } from './series.ts'
+
+/** Names shown at once; the search narrows them. */
+const SHOWN_MAX = 300
+
+/** The state of something asked of the platform: the last answer stays while a newer one fails. */
+type Asked<T> = { readonly answer: T | null; readonly problem: ApiError | null }
+
+/** Asks at once, every `everyMs`, and whenever `what` changes. */
+function useAsked<T>(what: string, everyMs: number, ask: (signal: AbortSignal) => Promise<T>) {
+  const asked = useSignal<Asked<T>>({ answer: null, problem: null })
+  const again = useRef(() => {})
+  useEffect(() => {
+    const abort = new AbortController()
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const run = async () => {
+      clearTimeout(timer)
+      try {
+        const answer = await ask(abort.signal)
+        if (!abort.signal.aborted) asked.value = { answer, problem: null }
+      } catch (error) {
+        if (abort.signal.aborted) return
+        const problem = error instanceof ApiError ? error : new ApiError(0, String(error), null)
+        asked.value = { ...asked.peek(), problem }
+      }
+      if (!abort.signal.aborted) timer = setTimeout(run, document.hidden ? 4 * everyMs : everyMs)
+    }
+    again.current = run
+    run()
+    return () => {
+      abort.abort()
+      clearTimeout(timer)
+    }
+  }, [what, everyMs])
+  return { asked, again: () => again.current() }
+}
+
+export function Metrics({ name }: { name: string | null }) {
+  return (
+    <main id="main" class="page">
+      <div class="headline detail-head">
+        <span />
+        <h1>{name ?? 'Metrics'}</h1>
+        <div class="aside">
+          {name && (
+            <fieldset class="seg">
+              <legend class="vh">Time range</legend>
+              {RANGE_NAMES.map((each) => (
+                <button key={each} type="button" aria-pressed={range.value === each} onClick={() => setRange(each)}>
+                  {each.replace(/(\d+)/, '$1 ')}
+                </button>
+              ))}
+            </fieldset>
+          )}
+        </div>
+      </div>
+      <div class="split">
+        <Names current={name} />
+        <div class="stack">
+          {name ? <Metric name={name} /> : null}
+          <Sources />
+        </div>
+      </div>
+    </main>
+  )
+}
+
+// ----------------------------------------------------------------------------------------------------- names
+
+function Names({ current }: { current: string | null }) {
+  const wanted = useSignal('')
+  const { asked, again } = useAsked('names', 30_000, async (signal) => {
+    const answer = (await raw('GET', '/api/v1/label/__name__/values', undefined, signal)) as { data: string[] }
+    return answer.data
+  })
+  const found = useComputed(() => {
+    const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean)
+    return (asked.value.answer ?? []).filter((name) => words.every((word) => name.toLowerCase().includes(word)))
+  })
+  const { answer, problem } = asked.value
+  return (
+    <section class="panel" aria-labelledby="h-names">
+      <div class="panel-head">
+        <h2 id="h-names">Names</h2>
+        {answer && <span class="count">{formatExact(found.value.length)}</span>}
+      </div>
+      <div class="panel-body">
+        <div class="affix">
+          <Icon name="search" />
+          <input
+            type="search"
+            aria-label="Search names"
+            placeholder="Search, key /"
+            spellcheck={false}
+            value={wanted.value}
+            onInput={(event) => {
+              wanted.value = event.currentTarget.value
+            }}
+          />
+        </div>
+      </div>
+      {problem && <Problem problem={problem} again={again} />}
+      <nav class="names" aria-label="Metrics">
+        {found.value.slice(0, SHOWN_MAX).map((name) => (
+          <a
+            key={name}
+            href={`/ops/metrics/${encodeURIComponent(name)}`}
+            aria-current={name === current || name === current?.replaceAll('.', '_') ? 'page' : undefined}
+          >
+            {name}
+          </a>
+        ))}
+        {found.value.length > SHOWN_MAX && (
+          <p class="empty">{formatExact(found.value.length - SHOWN_MAX)} more; search to narrow them.</p>
+        )}
+        {answer && found.value.length === 0 && (
+          <p class="empty">{answer.length === 0 ? 'Nothing is stored yet.' : 'No name holds these words.'}</p>
+        )}
+      </nav>
+    </section>
+  )
+}
+
+// ------------------------------------------------------------------------------------------------ one metric
+
+interface ChartPoint {
+  readonly t: string
+  readonly v: number
+  readonly min: number
+  readonly max: number
+  readonly count: number
+}
+
+interface SeriesAnswer {
+  readonly metric_name: string
+  readonly unit: string
+  readonly step: number
+  readonly points: readonly ChartPoint[]
+  readonly series: readonly {
+    readonly labels: Readonly<Record<string, string>>
+    readonly points: readonly ChartPoint[]
+  }[]
+  readonly matched_series: number
+}
+
+const MERGED = -1
+
+function Metric({ name }: { name: string }) {
+  const chosen = useSignal(MERGED)
+  const shown: Range = range.value
+  const { seconds, step } = RANGES[shown]
+  const { asked, again } = useAsked(shown, Math.max(5_000, (step * 1000) / 2), async (signal) => {
+    const until = now.peek()
+    const query = new URLSearchParams({
+      metric_name: name,
+      since: new Date(until - seconds * 1000).toISOString(),
+      until: new Date(until).toISOString(),
+      step: String(step),
+    })
+    const answer = await call<SeriesAnswer>('GET', `/api/v1/advanced-analytics/series?${query}`, undefined, signal)
+    return { answer, until }
+  })
+  const { answer: held, problem } = asked.value
+  const answer = held?.answer ?? null
+  const rows = answer?.series ?? []
+  const points = (chosen.value === MERGED ? answer?.points : rows[chosen.value]?.points) ?? []
+  const unit = answer?.unit ?? ''
+  const track = held && answer ? trackFrom(points, held.until, seconds, answer.step) : null
+  const lines: Line[] = [
+    { key: 'mean', name: 'Mean', unit, axis: 'left' },
+    { key: 'max', name: 'Highest', unit, axis: 'left' },
+  ]
+  return (
+    <>
+      <section class="panel tall">
+        <Chart
+          title={chosen.value === MERGED ? 'Over time' : `Series ${chosen.value + 1} over time`}
+          lines={lines}
+          track={track}
+          now={held?.until ?? now.value}
+          gapMs={3 * step * 1000}
+          left={{ unit, base: 0, top: null }}
+          stale={problem !== null || line.value.kind === 'disconnected'}
+        />
+        {problem && <Problem problem={problem} again={again} />}
+        {answer && answer.matched_series === 0 && (
+          <p class="empty">Nothing was stored under this name in the last {shown.replace(/(\d+)/, '$1 ')}.</p>
+        )}
+      </section>
+      <section class="panel" aria-labelledby="h-series">
+        <div class="panel-head">
+          <h2 id="h-series">Series</h2>
+          {answer && <span class="count">{formatExact(answer.matched_series)}</span>}
+          {answer && answer.matched_series > rows.length && (
+            <span class="end small quiet">the first {rows.length} are shown</span>
+          )}
+        </div>
+        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard */}
+        <section class="table-wrap" tabIndex={0} aria-label="Series of this metric">
+          <table class="table">
+            <thead>
+              <tr>
+                <th scope="col">Labels</th>
+                <th scope="col" class="n">
+                  Newest mean
+                </th>
+                <th scope="col" class="n wide-col">
+                  At
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {answer && rows.length !== 1 && (
+                <Row
+                  name="as the name alone means it"
+                  points={answer.points}
+                  unit={unit}
+                  selected={chosen.value === MERGED}
+                  choose={() => {
+                    chosen.value = MERGED
+                  }}
+                />
+              )}
+              {rows.map((series, i) => (
+                <Row
+                  key={labelText(series.labels)}
+                  name={labelText(series.labels)}
+                  points={series.points}
+                  unit={unit}
+                  selected={rows.length === 1 || chosen.value === i}
+                  choose={() => {
+                    chosen.value = i
+                  }}
+                />
+              ))}
+            </tbody>
+          </table>
+        </section>
+      </section>
+    </>
+  )
+}
+
+function Row(props: {
+  name: string
+  points: readonly ChartPoint[]
+  unit: string
+  selected: boolean
+  choose: () => void
+}) {
+  const last = props.points.at(-1)
+  return (
+    <tr aria-selected={props.selected}>
+      <th scope="row">
+        <button type="button" class="link plain-text" aria-pressed={props.selected} onClick={props.choose}>
+          {props.name}
+        </button>
+      </th>
+      <td class="n">{last ? formatValue(last.v, props.unit) : 'no data'}</td>
+      <td class="n wide-col">{last ? `${moment(Date.parse(last.t), now.value)} UTC` : ''}</td>
+    </tr>
+  )
+}
+
+function labelText(labels: Readonly<Record<string, string>>): string {
+  const pairs = Object.entries(labels).filter(([name]) => name !== '__name__')
+  return pairs.length === 0 ? 'no labels' : pairs.map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(', ')
+}
+
+function trackFrom(points: readonly ChartPoint[], until: number, seconds: number, step: number): Track {
+  const stepMs = step * 1000
+  const from = Math.floor((until - seconds * 1000) / stepMs) * stepMs + stepMs
+  const length = Math.max(1, Math.floor((until - from) / stepMs) + 1)
+  const mean = new Array<number | null>(length).fill(null)
+  const max = new Array<number | null>(length).fill(null)
+  for (const point of points) {
+    const place = Math.round((Date.parse(point.t) - from) / stepMs)
+    if (place < 0 || place >= length) continue
+    mean[place] = point.v
+    max[place] = point.max
+  }
+  return { from, stepMs, length, series: { mean, max } }
+}
+
+// --------------------------------------------------------------------------------------------------- sources
+
+interface Source {
+  readonly source: string
+  readonly accepted: number
+  readonly duplicates: number
+  readonly late: number
+  readonly refused: Readonly<Record<string, number>>
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  conflict: 'another value was stored for that time',
+  too_old: 'older than retention',
+  too_far_ahead: 'more than ten minutes ahead',
+  cardinality: 'too many series',
+  labels: 'labels break a rule',
+}
+
+function Sources() {
+  const { asked, again } = useAsked('sources', 5_000, (signal) =>
+    call<Source[]>('GET', '/api/v1/metrics/sources', undefined, signal),
+  )
+  const { answer, problem } = asked.value
+  return (
+    <section class="panel" aria-labelledby="h-sources">
+      <div class="panel-head">
+        <h2 id="h-sources">Where samples come from</h2>
+        <span class="end small quiet">counted since the platform started</span>
+      </div>
+      {problem && <Problem problem={problem} again={again} />}
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard */}
+      <section class="table-wrap reserve" tabIndex={0} aria-label="Sources of samples">
+        <table class="table">
+          <thead>
+            <tr>
+              <th scope="col">Source</th>
+              <th scope="col" class="n">
+                Accepted
+              </th>
+              <th scope="col" class="n wide-col">
+                Duplicates
+              </th>
+              <th scope="col" class="n">
+                Late
+              </th>
+              <th scope="col" class="n">
+                Refused
+              </th>
+              <th scope="col" class="wide-col">
+                Why refused
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {(answer ?? []).map((source) => (
+              <tr key={source.source}>
+                <th scope="row">{source.source.replaceAll('_', ' ')}</th>
+                <td class="n">{formatExact(source.accepted)}</td>
+                <td class="n wide-col">{formatExact(source.duplicates)}</td>
+                <td class="n">{formatExact(source.late)}</td>
+                <td class="n">{formatExact(Object.values(source.refused).reduce((sum, n) => sum + n, 0))}</td>
+                <td class="wide-col quiet">
+                  {Object.entries(source.refused)
+                    .filter(([, n]) => n > 0)
+                    .map(([reason, n]) => `${formatExact(n)} ${REASONS[reason] ?? reason.replaceAll('_', ' ')}`)
+                    .join('; ')}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+        {answer?.length === 0 && <p class="empty">No sample has come in yet.</p>}
+      </section>
+    </section>
+  )
+}
+
+/** The platform's own sentence, its request id, and the way to try again. */
+function Problem({ problem, again }: { problem: ApiError; again: () => void }) {
+  return (
+    <div class="empty" role="alert">
+      <p>
+        <Icon name="warning" class="s inline sev-warning" /> {problem.message}
+        {problem.requestId && <span class="small quiet"> Request {problem.requestId}</span>}
+      </p>
+      <button type="button" class="btn" onClick={again}>
+        <Icon name="retry" class="s" /> Try again
+      </button>
+    </div>
+  )
 }

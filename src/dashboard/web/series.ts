@@ -2,14 +2,14 @@
  * Evenly spaced history on the page, pure. A snapshot brings it; each update moves the window on and puts the newest
  * samples into their places. What was not measured stays null: a hole is never bridged.
  */
-import type { FigureKey, History } from '../protocol.ts'
+import type { History } from '../protocol.ts'
 
 export interface Track {
   /** Time of the first point, ms. */
   readonly from: number
   readonly stepMs: number
   readonly length: number
-  readonly series: Readonly<Partial<Record<FigureKey, readonly (number | null)[]>>>
+  readonly series: Readonly<Record<string, readonly (number | null)[]>>
 }
 
 export interface Sample {
@@ -42,16 +42,16 @@ export const endOf = (track: Track) => track.from + track.length * track.stepMs
 export function extended(
   track: Track,
   now: number,
-  samples: Readonly<Partial<Record<FigureKey, Sample>>>,
+  samples: Readonly<Record<string, Sample>>,
   intervalMs: number,
 ): Track {
   if (track.length === 0) return track
   const ahead = Math.max(0, Math.floor((now - track.from) / track.stepMs) - track.length + 1)
   const by = Math.min(track.length, ahead)
   const from = track.from + ahead * track.stepMs
-  const series: Partial<Record<FigureKey, readonly (number | null)[]>> = {}
+  const series: Record<string, readonly (number | null)[]> = {}
   let changed = by > 0
-  for (const key of Object.keys(track.series) as FigureKey[]) {
+  for (const key of Object.keys(track.series)) {
     const old = track.series[key]!
     const sample = samples[key]
     const place = sample ? Math.floor((sample.at - from) / track.stepMs) : -1
@@ -75,7 +75,7 @@ export function extended(
  * Where a figure was not measured, between its first point and the end of the window: at least `leastMs` without a
  * point. Where `or` has points the figure had nothing to say (no requests, so no response time): no gap.
  */
-export function gapsOf(track: Track, key: FigureKey, leastMs: number, or?: FigureKey): Gap[] {
+export function gapsOf(track: Track, key: string, leastMs: number, or?: string): Gap[] {
   const values = track.series[key] ?? []
   const others = or ? track.series[or] : undefined
   const gaps: Gap[] = []
