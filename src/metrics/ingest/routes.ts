@@ -10,29 +10,15 @@
 import Type from 'typebox'
 import type { Clock } from '../../base/clock.ts'
 import { AppError, badRequest, messageOf } from '../../base/errors.ts'
+import type { Telemetry, TelemetryFamily } from '../../base/telemetry.ts'
 import { toIso } from '../../base/time.ts'
 import { decompress } from '../../http/body.ts'
 import type { RawReply, RequestContext, Route } from '../../http/route.ts'
 import { foreignRoute, route } from '../../http/route.ts'
 import type { TargetStatus } from '../collect/scrape.ts'
-import type { AppendOptions, AppendReport, Matcher } from '../metrics.ts'
+import type { Matcher } from '../metrics.ts'
+import type { Metrics } from '../service.ts'
 import type { IngestFormat } from './decode.ts'
-
-/** What became of a body. */
-export interface IngestReport {
-  readonly report: AppendReport
-  /** Left out by the decoder, by why. */
-  readonly skipped: Readonly<Record<string, number>>
-}
-
-/** Counters of one source since the start of the platform. */
-export interface SourceCounters {
-  readonly source: string
-  readonly accepted: number
-  readonly duplicates: number
-  readonly late: number
-  readonly refused: Readonly<Record<string, number>>
-}
 
 /** What costs most: series by metric name, by label name, by pair. */
 export interface SeriesTop {
@@ -44,11 +30,11 @@ export interface SeriesTop {
 
 export interface IngestRoutesDeps {
   readonly clock: Clock
-  /** Decodes on the pipeline thread and stores. Rejects with `AppError` 400 or 413 for a bad body, 503 on overload. */
-  ingest(format: IngestFormat, body: Uint8Array, options: AppendOptions): Promise<IngestReport>
-  sources(): Promise<readonly SourceCounters[]>
+  readonly metrics: Pick<Metrics, 'ingest'>
+  /** What this process measures of itself: the counters of sources are among it. */
+  readonly telemetry: Pick<Telemetry, 'snapshot'>
   top(limit: number): Promise<SeriesTop>
-  /** Removes matched series with all their samples; answers how many. */
+  /** Removes the series that any of the selectors matches, with all their samples; answers how many. */
   deleteSeries(selectors: readonly (readonly Matcher[])[]): Promise<number>
   targets(): readonly TargetStatus[]
 }
@@ -56,7 +42,7 @@ export interface IngestRoutesDeps {
 /** Bytes of a body as it comes; decoders have limits of their own for what it unpacks to. */
 const BODY_MAX = 32 * 1024 * 1024
 /** OTLP and text are unpacked before they are read. */
-const UNPACKED_MAX = 32 * 1024 * 1024
+const UNPACKED_MAX = 16 * 1024 * 1024
 
 export function ingestRoutes(deps: IngestRoutesDeps): Route[] {
   return [
@@ -69,6 +55,13 @@ export function ingestRoutes(deps: IngestRoutesDeps): Route[] {
     seriesTop(deps),
     targets(deps),
   ]
+}
+
+/** Without an idempotency key a body is always stored, never a repetition. */
+async function ingested(deps: IngestRoutesDeps, format: IngestFormat, body: Uint8Array, source: string) {
+  const outcome = await deps.metrics.ingest(format, body, { source })
+  if (outcome.kind !== 'appended') throw new Error(`a body without a claim came out as ${outcome.kind}`)
+  return outcome
 }
 
 type ForeignRequest = RequestContext<Record<string, string>, URLSearchParams, Uint8Array>
@@ -91,7 +84,7 @@ const remoteWrite = (deps: IngestRoutesDeps) =>
     bodyLimitBytes: BODY_MAX,
     async foreign({ headers, body }) {
       checkRemoteWriteHeaders(headers)
-      const { report } = await deps.ingest({ kind: 'remote_write' }, body, { source: 'remote_write' })
+      const { report } = await ingested(deps, { kind: 'remote_write' }, body, 'remote_write')
       const left = Object.entries(report.refused).filter(([, n]) => n > 0)
       if (left.length === 0) return { status: 204, headers: {}, body: null }
       const reasons = left.map(([reason, n]) => `${n} ${REASONS[reason] ?? reason}`).join(', ')
@@ -137,7 +130,7 @@ const otlp = (deps: IngestRoutesDeps) =>
       const json = isJson(headers)
       const unpacked = await decompress(body, headerText(headers['content-encoding']), UNPACKED_MAX)
       const format: IngestFormat = { kind: json ? 'otlp_json' : 'otlp_protobuf' }
-      const { report, skipped } = await deps.ingest(format, unpacked, { source: 'otlp' })
+      const { report, skipped } = await ingested(deps, format, unpacked, 'otlp')
       const left = [...Object.entries(skipped), ...Object.entries(report.refused)].filter(([, n]) => n > 0)
       const rejected = left.reduce((sum, [, n]) => sum + n, 0)
       const why = left.map(([reason, n]) => `${n} ${REASONS[reason] ?? reason}`).join(', ')
@@ -201,7 +194,7 @@ const importRoute = (deps: IngestRoutesDeps) =>
     bodyLimitBytes: BODY_MAX,
     async foreign({ headers, query, body }) {
       const unpacked = await decompress(body, headerText(headers['content-encoding']), UNPACKED_MAX)
-      const { report } = await deps.ingest(importFormat(query), unpacked, { source: 'import' })
+      const { report } = await ingested(deps, importFormat(query), unpacked, 'import')
       const { accepted, duplicates, late, refused } = report
       const data = { accepted, duplicates, late, refused }
       return jsonReply(200, { success: true, data, timestamp: deps.clock.now() / 1000 })
@@ -289,10 +282,36 @@ const sources = (deps: IngestRoutesDeps) =>
         refused: Type.Record(Type.String(), Count),
       }),
     ),
-    async handler() {
-      return { data: [...(await deps.sources())].sort((a, b) => (a.source < b.source ? -1 : 1)) }
-    },
+    handler: () => ({ data: sourcesOf(deps.telemetry.snapshot()) }),
   })
+
+/** The counters that `service.ts` keeps, by source. */
+function sourcesOf(families: readonly TelemetryFamily[]) {
+  const bySource = new Map<string, Map<string, number>>()
+  for (const family of families) {
+    const kind = /^metrics_samples_(accepted|duplicate|late|refused)_total$/.exec(family.name)?.[1]
+    if (kind === undefined) continue
+    for (const { labels, value } of family.samples) {
+      const source = bySource.get(labels.source!) ?? new Map<string, number>()
+      bySource.set(labels.source!, source)
+      source.set(kind === 'refused' ? `refused ${labels.reason}` : kind, value)
+    }
+  }
+  return [...bySource]
+    .map(([source, counts]) => {
+      const refused = [...counts].flatMap(([kind, n]) =>
+        kind.startsWith('refused ') ? [[kind.slice(8), n] as const] : [],
+      )
+      return {
+        source,
+        accepted: counts.get('accepted') ?? 0,
+        duplicates: counts.get('duplicate') ?? 0,
+        late: counts.get('late') ?? 0,
+        refused: Object.fromEntries(refused),
+      }
+    })
+    .sort((a, b) => (a.source < b.source ? -1 : 1))
+}
 
 const seriesTop = (deps: IngestRoutesDeps) =>
   route({
