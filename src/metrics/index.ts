@@ -1,5 +1,4 @@
 /** The front door of metrics. */
-export { type Collecting, type CollectingOptions, startCollecting } from './collect/start.ts'
 export { Collector, type Reading } from './collect/collector.ts'
 export { edgeReadings } from './collect/edge.ts'
 export { hostSource } from './collect/host.ts'
