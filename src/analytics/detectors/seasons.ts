@@ -1,0 +1,237 @@
+/**
+ * The second stage: what each hour of the day and of the week is used to, learnt from the samples. A series has a slot
+ * of STRIDE floats relative to an anchor (its first value here), so that small changes of large values keep their digits.
+ *
+ *   0      evidence: mean distance from the long-run mean, from the day's profile, from the week's; samples seen
+ *   4      residual: highest, lowest, samples seen, sum of weight
+ *   8      day[24]      expected value by hour of day
+ *   32     week[168]    expected value by hour of week
+ *   200    value high[24] · value low[24] · step high[24] · step low[24]      what that hour of day has seen, fading
+ *
+ * A season is used only while it explains the series better than the long-run mean by EVIDENCE. A step or a value that
+ * the same hour has seen on days before is no news. Nothing here is configured but the time zone.
+ */
+import { DAY, HOUR } from '../../base/time.ts'
+import type { Season } from './onset.ts'
+
+export const SEASON_BYTES = 296 * 4
+
+const STRIDE = 296
+const E_MEAN = 0
+const E_DAY = 1
+const E_WEEK = 2
+const SEEN = 3
+const HIGH = 4
+const LOW = 5
+const RESIDUALS = 6
+const DAY_AT = 8
+const WEEK_AT = 32
+const VALUE_HIGH = 200
+const VALUE_LOW = 224
+const STEP_HIGH = 248
+const STEP_LOW = 272
+
+/** A season is believed when its mean distance is below this part of the distance from the mean. */
+const EVIDENCE = 0.6
+/** Weight of one more day, and of one more week, in a profile. */
+const DAY_WEIGHT = 0.3
+const WEEK_WEIGHT = 0.4
+/** What an hour of day has seen fades by this part a day. */
+const FADE = 0.05
+/** Margin around what was seen, as part of the range of the series. */
+const NEAR = 0.1
+/** Time over which the evidence is averaged. */
+const EVIDENCE_MS = 5 * DAY
+
+export class Seasons {
+  /** Result of `look`: distance from the season's expectation; NaN while no season is believed. */
+  residual = NaN
+  season: Season = 'none'
+  expected = NaN
+  high = NaN
+  low = NaN
+  residuals = 0
+  #data: Float32Array = new Float32Array(0)
+  #anchor: Float64Array = new Float64Array(0)
+  #used = 0
+  #hour = 0
+  #hourOfWeek = 0
+  #base = 0
+  #dayResidual = NaN
+  #weekResidual = NaN
+  readonly #offsetOf: ((at: number) => number) | null
+
+  /** `offsetOf`: milliseconds to add to a time for the operator's wall clock; none means UTC. */
+  constructor(offsetOf: ((at: number) => number) | null = null) {
+    this.#offsetOf = offsetOf
+  }
+
+  get used(): number {
+    return this.#used
+  }
+
+  /** Opens a slot; `value` becomes its anchor. */
+  open(value: number): number {
+    const slot = this.#used++
+    if (this.#used * STRIDE > this.#data.length) {
+      const room = Math.max(64, this.#used * 2)
+      const data = new Float32Array(room * STRIDE)
+      data.set(this.#data)
+      this.#data = data
+      const anchor = new Float64Array(room)
+      anchor.set(this.#anchor)
+      this.#anchor = anchor
+    }
+    this.#clear(slot, value)
+    return slot
+  }
+
+  /** Forgets what a slot has learnt; the next value looked at is its anchor. */
+  reset(slot: number): void {
+    this.#clear(slot, NaN)
+  }
+
+  #clear(slot: number, anchor: number): void {
+    this.#anchor[slot] = anchor
+    const base = slot * STRIDE
+    this.#data.fill(0, base, base + DAY_AT)
+    this.#data.fill(NaN, base + DAY_AT, base + STRIDE)
+  }
+
+  /** Looks before learning: sets `residual`, `season`, `expected`, `high`, `low`. */
+  look(slot: number, at: number, value: number): void {
+    if (Number.isNaN(this.#anchor[slot]!)) this.#anchor[slot] = value
+    const data = this.#data
+    const base = slot * STRIDE
+    const local = this.#offsetOf === null ? at : at + this.#offsetOf(at)
+    const day = Math.floor(local / DAY)
+    const hour = Math.floor((local - day * DAY) / HOUR)
+    // The epoch was a Thursday; any fixed weekday may begin the week.
+    const hourOfWeek = (((day % 7) + 7) % 7) * 24 + hour
+    this.#base = base
+    this.#hour = hour
+    this.#hourOfWeek = hourOfWeek
+    const relative = value - this.#anchor[slot]!
+    const byDay = data[base + DAY_AT + hour]!
+    const byWeek = data[base + WEEK_AT + hourOfWeek]!
+    this.#dayResidual = relative - byDay
+    this.#weekResidual = relative - byWeek
+    const bar = EVIDENCE * data[base + E_MEAN]!
+    const week = data[base + E_WEEK]!
+    this.residual = NaN
+    this.season = 'none'
+    if (data[base + E_DAY]! < bar && !Number.isNaN(byDay)) {
+      this.residual = this.#dayResidual
+      this.season = 'day'
+    }
+    if (week > 0 && week < bar && week < data[base + E_DAY]! && !Number.isNaN(byWeek)) {
+      this.residual = this.#weekResidual
+      this.season = 'week'
+    }
+    this.expected = value - this.residual
+    this.high = data[base + HIGH]!
+    this.low = data[base + LOW]!
+    this.residuals = data[base + RESIDUALS]!
+  }
+
+  /** True when this hour of day, or one beside it, has seen such a value on days before. Call after `look`. */
+  knowsValue(slot: number, value: number, range: number): boolean {
+    return this.#knows(VALUE_HIGH, VALUE_LOW, value - this.#anchor[slot]!, value > this.expected, range)
+  }
+
+  /** The same for a step from one sample to the next. */
+  knowsStep(step: number, range: number): boolean {
+    return this.#knows(STEP_HIGH, STEP_LOW, step, step > 0, range)
+  }
+
+  #knows(highs: number, lows: number, value: number, up: boolean, range: number): boolean {
+    const data = this.#data
+    for (let beside = 23; beside <= 25; beside++) {
+      const at = this.#base + ((this.#hour + beside) % 24)
+      if (up ? data[at + highs]! + NEAR * range >= value : data[at + lows]! - NEAR * range <= value) return true
+    }
+    return false
+  }
+
+  /**
+   * Learns the sample that was just looked at. `mean` is the long-run mean before the sample, `keep` the part of an
+   * extreme that survives since the sample before, `intervalMs` the usual distance of samples, `grow` how much of its
+   * range an extreme may grow by at once.
+   */
+  learn(slot: number, value: number, step: number, mean: number, keep: number, intervalMs: number, grow: number): void {
+    const data = this.#data
+    const base = this.#base
+    const anchor = this.#anchor[slot]!
+    const relative = value - anchor
+    const residual = this.residual
+    if (!Number.isNaN(residual)) {
+      const seen = data[base + RESIDUALS]!
+      if (seen === 0) {
+        data[base + HIGH] = residual
+        data[base + LOW] = residual
+      } else {
+        const range = data[base + HIGH]! - data[base + LOW]!
+        const most = seen > WARM && range > 0 ? grow * range : Infinity
+        const high = data[base + HIGH]! * keep
+        const low = data[base + LOW]! * keep
+        data[base + HIGH] = residual > high ? Math.min(residual, high + most) : high
+        data[base + LOW] = residual < low ? Math.max(residual, low - most) : low
+      }
+      data[base + RESIDUALS] = Math.min(seen + 1, 1e6)
+    }
+
+    const part = Math.min(1, intervalMs / HOUR)
+    const fade = (FADE * intervalMs) / HOUR
+    this.#see(base + VALUE_HIGH + this.#hour, base + VALUE_LOW + this.#hour, relative, Math.min(1, fade))
+    this.#see(base + STEP_HIGH + this.#hour, base + STEP_LOW + this.#hour, step, Math.min(1, fade))
+
+    const spread = data[base + E_MEAN]!
+    const seen = data[base + SEEN]!
+    const settled = seen > 30
+    const away = Math.abs(value - mean)
+    const byDay = this.#dayResidual
+    const dayAt = base + DAY_AT + this.#hour
+    if (!Number.isNaN(byDay)) {
+      data[base + SEEN] = Math.min(seen + 1, 1e6)
+      const weight = Math.max(1 / (seen + 1), Math.min(0.1, intervalMs / EVIDENCE_MS))
+      const most = settled && spread > 0 ? 3 * spread : Infinity
+      data[base + E_MEAN] = spread + weight * (Math.min(away, most) - spread)
+      data[base + E_DAY]! += weight * (Math.min(Math.abs(byDay), most) - data[base + E_DAY]!)
+      data[dayAt]! += DAY_WEIGHT * part * within(byDay, data[base + E_DAY]!)
+    } else data[dayAt] = settled ? mean - anchor + within(value - mean, spread) : relative
+    const byWeek = this.#weekResidual
+    const weekAt = base + WEEK_AT + this.#hourOfWeek
+    if (!Number.isNaN(byWeek)) {
+      const week = data[base + E_WEEK]!
+      const weight = week === 0 ? 1 : Math.min(0.1, intervalMs / EVIDENCE_MS)
+      data[base + E_WEEK] = week + weight * (Math.min(Math.abs(byWeek), 3 * spread) - week)
+      data[weekAt]! += WEEK_WEIGHT * part * within(byWeek, week)
+    } else data[weekAt] = !Number.isNaN(byDay) ? relative - byDay + within(byDay, data[base + E_DAY]!) : relative
+  }
+
+  #see(highAt: number, lowAt: number, value: number, fade: number): void {
+    const data = this.#data
+    const high = data[highAt]!
+    const low = data[lowAt]!
+    data[highAt] = !Number.isNaN(high) ? Math.max(value, high - fade * (high - value)) : value
+    data[lowAt] = !Number.isNaN(low) ? Math.min(value, low + fade * (value - low)) : value
+  }
+
+  /** Everything that is kept, to be given to `restore` of a fresh object. */
+  save(): { data: Float32Array; anchor: Float64Array } {
+    return { data: this.#data.slice(0, this.#used * STRIDE), anchor: this.#anchor.slice(0, this.#used) }
+  }
+
+  restore(data: Float32Array, anchor: Float64Array): void {
+    this.#data = data
+    this.#anchor = anchor
+    this.#used = anchor.length
+  }
+}
+
+/** Samples before a view may speak. */
+export const WARM = 50
+
+function within(value: number, most: number): number {
+  return value > most ? most : value < -most ? -most : value
+}
