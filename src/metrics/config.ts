@@ -2,9 +2,11 @@
 import type { ConfigOf } from '../base/config-key.ts'
 import { integer, number } from '../base/config-key.ts'
 import { collectKeys } from './collect/keys.ts'
+import { queryKeys } from './query/keys.ts'
 
 export const metricsKeys = {
   ...collectKeys,
+  ...queryKeys,
   retentionDays: number('metrics.retention_days', 15, {
     min: 0.01,
     max: 3650,

@@ -340,10 +340,10 @@ function largest(
   top: boolean,
 ): number[] {
   const heap: number[] = []
-  const valueOf = (i: number) => columns[i]!.values[k]!
+  const valueAt = (i: number) => columns[i]!.values[k]!
   const weaker = (a: number, b: number) => {
-    const x = valueOf(a)
-    const y = valueOf(b)
+    const x = valueAt(a)
+    const y = valueAt(b)
     return Number.isNaN(x) || (top ? x < y : x > y)
   }
   const swap = (a: number, b: number) => {
@@ -378,8 +378,8 @@ function largest(
       up(heap.length - 1)
       continue
     }
-    const value = valueOf(i)
-    const weakest = valueOf(heap[0]!)
+    const value = valueAt(i)
+    const weakest = valueAt(heap[0]!)
     const better = top ? weakest < value : weakest > value
     if (better || (Number.isNaN(weakest) && !Number.isNaN(value))) {
       heap[0] = i
@@ -387,8 +387,8 @@ function largest(
     }
   }
   return heap.sort((a, b) => {
-    const x = valueOf(a)
-    const y = valueOf(b)
+    const x = valueAt(a)
+    const y = valueAt(b)
     if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y))
     return top ? y - x : x - y
   })

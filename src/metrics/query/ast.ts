@@ -4,10 +4,10 @@
  */
 import type { Millis } from '../../base/time.ts'
 import type { Matcher } from '../metrics.ts'
-import type { FunctionSignature } from './functions.ts'
+import type { FunctionSignature, ValueType } from './functions.ts'
 import type { Regexp } from './regexp.ts'
 
-export type ValueType = 'scalar' | 'vector' | 'matrix' | 'string'
+export type { ValueType }
 
 export interface Span {
   readonly from: number

@@ -2,7 +2,7 @@
  * The functions of PromQL and what they take: the table that the parser checks calls with. How they are computed
  * stands in `vector-functions.ts` and `range-functions.ts`.
  */
-import type { ValueType } from './ast.ts'
+export type ValueType = 'scalar' | 'vector' | 'matrix' | 'string'
 
 export interface FunctionSignature {
   readonly name: string

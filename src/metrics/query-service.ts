@@ -1,0 +1,237 @@
+/**
+ * Queries as control's main thread sees them: a pool of query workers, each with one query at a time.
+ *
+ *   call ─▶ free worker? ─▶ runs ─▶ answer
+ *              │ no                  └─ out of time, or the client is gone ─▶ flag ─▶ (a second later) the worker is replaced
+ *              └─▶ waits, up to a limit and its timeout
+ *
+ * A worker is told to stop by a word of shared memory that it looks at between series. One that does not listen is ended,
+ * which frees all that its query held, and another is started when it is needed.
+ */
+import { Worker } from 'node:worker_threads'
+import { AppError, messageOf, unavailable } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
+import type { Caller } from '../base/rpc.ts'
+import { caller } from '../base/rpc.ts'
+import type { Cancel, Scheduler } from '../base/scheduler.ts'
+import type { Telemetry } from '../base/telemetry.ts'
+import type { QueryConfig } from './query/keys.ts'
+import type { QueryOperations } from './query/operations.ts'
+import { CANCELLED, RUN, TIMED_OUT } from './query/operations.ts'
+import type { QueryWorkerData, QueryWorkerOperations } from './query/worker.ts'
+import { workerLimits } from './query/worker.ts'
+import type { StoreShare } from './store/shared.ts'
+
+/** How long a worker may take to notice the flag. */
+const GRACE_MS = 1000
+
+export interface CallOptions {
+  /** Aborted when nobody waits for the answer any more. */
+  readonly signal?: AbortSignal
+  /** Less than the configured time. */
+  readonly timeoutMs?: number
+}
+
+type Operation = keyof QueryOperations
+type Answer<K extends Operation> = Awaited<ReturnType<QueryOperations[K]>>
+
+export interface QueryService {
+  /**
+   * Runs an operation in a worker. Rejects with `QueryStopped` when its time is over or the caller is gone, with 503
+   * when too many wait, and with what the operation throws.
+   */
+  call<K extends Operation>(
+    operation: K,
+    args: Parameters<QueryOperations[K]>[0],
+    options?: CallOptions,
+  ): Promise<Answer<K>>
+  stop(): Promise<void>
+}
+
+/** A query that was ended before its answer. */
+export class QueryStopped extends AppError {
+  readonly reason: 'timeout' | 'canceled'
+  constructor(reason: 'timeout' | 'canceled', where: string) {
+    super(503, reason, reason === 'timeout' ? `query timed out in ${where}` : `query was canceled in ${where}`)
+    this.reason = reason
+  }
+}
+
+export interface QueryServiceOptions {
+  readonly share: StoreShare
+  readonly worker: URL
+  readonly scheduler: Scheduler
+  readonly log: Log
+  readonly telemetry: Telemetry
+  config(): QueryConfig
+}
+
+interface Member {
+  readonly thread: Worker
+  readonly calls: Caller<QueryWorkerOperations>
+  readonly flag: Int32Array
+  busy: boolean
+}
+
+interface Job {
+  readonly operation: Operation
+  readonly args: never
+  /** What ended it before its answer. */
+  ended: 'timeout' | 'canceled' | null
+  member: Member | null
+  resolve(value: unknown): void
+  reject(error: unknown): void
+}
+
+export function startQueries(options: QueryServiceOptions): QueryService {
+  const { scheduler, log, telemetry } = options
+  const { clock } = scheduler
+  const members = new Set<Member>()
+  const queue: Job[] = []
+  let stopping = false
+
+  const seconds = telemetry.histogram(
+    'opinion_market_query_seconds',
+    'Time of queries, waiting included.',
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 120],
+  )
+  const ended = (outcome: string) =>
+    telemetry.counter('opinion_market_queries_total', 'Queries, by what became of them.', { outcome })
+  const replaced = telemetry.counter(
+    'opinion_market_query_workers_replaced_total',
+    'Query workers that had to be ended.',
+  )
+  telemetry.gauge('opinion_market_queries_waiting', 'Queries that wait for a worker.', {}, () => queue.length)
+  telemetry.gauge('opinion_market_queries_running', 'Queries that run.', {}, () => running())
+  const running = () => [...members].filter((member) => member.busy).length
+
+  function start(): Member {
+    const shared = new SharedArrayBuffer(4)
+    const workerData: QueryWorkerData = { share: options.share, flag: shared, limits: workerLimits(options.config()) }
+    const thread = new Worker(options.worker, { workerData, name: 'query' })
+    const member: Member = {
+      thread,
+      calls: caller<QueryWorkerOperations>(thread),
+      flag: new Int32Array(shared),
+      busy: false,
+    }
+    members.add(member)
+    thread.on('error', (error) => {
+      log.error('a query worker failed', { error })
+      dismiss(member, messageOf(error))
+    })
+    thread.on('exit', () => dismiss(member, 'the query worker has ended'))
+    return member
+  }
+
+  function dismiss(member: Member, why: string): void {
+    if (!members.delete(member)) return
+    member.calls.close(why)
+    void member.thread.terminate()
+    if (!stopping) dispatch()
+  }
+
+  function dispatch(): void {
+    while (queue.length > 0 && !stopping) {
+      const free = [...members].find((member) => !member.busy)
+      if (!free && members.size >= options.config().queryConcurrency) return
+      run(queue.shift()!, free ?? start())
+    }
+  }
+
+  async function run(job: Job, member: Member): Promise<void> {
+    member.busy = true
+    job.member = member
+    Atomics.store(member.flag, 0, RUN)
+    try {
+      job.resolve(await member.calls.call(job.operation, job.args))
+    } catch (error) {
+      job.reject(error)
+    } finally {
+      member.busy = false
+      dispatch()
+    }
+  }
+
+  /** Ends a job: in the queue at once, in a worker as soon as that notices, or with the worker. */
+  function end(job: Job, reason: 'timeout' | 'canceled'): Cancel | null {
+    if (job.ended) return null
+    job.ended = reason
+    const place = queue.indexOf(job)
+    if (place >= 0) {
+      queue.splice(place, 1)
+      job.reject(new QueryStopped(reason, 'query queue'))
+      return null
+    }
+    const { member } = job
+    if (!member) return null
+    Atomics.store(member.flag, 0, reason === 'timeout' ? TIMED_OUT : CANCELLED)
+    return scheduler.after(GRACE_MS, () => {
+      log.warn('a query worker did not stop and is replaced', { operation: job.operation, reason })
+      replaced.add()
+      dismiss(member, 'stopped')
+      job.reject(new QueryStopped(reason, 'expression evaluation'))
+    })
+  }
+
+  return {
+    call(operation, args, { signal, timeoutMs } = {}) {
+      const config = options.config()
+      if (stopping) return Promise.reject(unavailable('The platform is stopping.'))
+      if (queue.length >= config.queryQueueMax && running() >= config.queryConcurrency) {
+        ended('refused').add()
+        return Promise.reject(unavailable('Too many queries wait already.', 1, 'too_many_queries'))
+      }
+      const began = clock.monotonic()
+      const limit = Math.min(config.queryTimeout * 1000, timeoutMs ?? Number.POSITIVE_INFINITY)
+      return new Promise((resolve, reject) => {
+        let grace: Cancel | null = null
+        let done = false
+        const finish = (outcome: string) => {
+          if (done) return
+          done = true
+          timer.cancel()
+          grace?.cancel()
+          signal?.removeEventListener('abort', gone)
+          seconds.observe((clock.monotonic() - began) / 1000)
+          ended(outcome).add()
+        }
+        const job: Job = {
+          operation,
+          args: args as never,
+          ended: null,
+          member: null,
+          resolve(value) {
+            finish(job.ended ?? 'answered')
+            resolve(value as never)
+          },
+          reject(error) {
+            finish(job.ended ?? 'failed')
+            reject(job.ended ? new QueryStopped(job.ended, 'expression evaluation') : error)
+          },
+        }
+        const gone = () => {
+          grace = end(job, 'canceled')
+        }
+        const timer = scheduler.after(limit, () => {
+          grace = end(job, 'timeout')
+        })
+        signal?.addEventListener('abort', gone, { once: true })
+        queue.push(job)
+        if (signal?.aborted) gone()
+        dispatch()
+      })
+    },
+    async stop() {
+      stopping = true
+      for (const job of queue.splice(0)) job.reject(unavailable('The platform is stopping.'))
+      await Promise.all(
+        [...members].map(({ thread, calls }) => {
+          calls.close('The platform is stopping.')
+          return thread.terminate()
+        }),
+      )
+      members.clear()
+    },
+  }
+}
