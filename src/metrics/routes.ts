@@ -7,3 +7,5 @@ export type MetricsRoutesDeps = IngestRoutesDeps
 export function metricsRoutes(deps: MetricsRoutesDeps): Route[] {
   return [...ingestRoutes(deps)]
 }
+
+export { type QueryRoutesDeps, queryRoutes } from './query/routes.ts'
