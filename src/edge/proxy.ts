@@ -199,13 +199,9 @@ export function proxyRequest(context: ProxyContext, incoming: Incoming, done: (e
 
   function relay(reply: IncomingMessage) {
     enter('answering')
-    const early = !request.complete
-    response.writeHead(
-      reply.statusCode!,
-      reply.statusMessage,
-      toClient(reply, requestId, context.stopping() || (early && expectsContinue)),
-    )
-    if (early) discard()
+    const headers = toClient(reply, requestId, context.stopping())
+    response.writeHead(reply.statusCode!, reply.statusMessage, headers)
+    reply.on('end', () => request.complete || discard())
     reply.on('close', () => reply.complete || cut())
     reply.pipe(response)
   }
@@ -219,7 +215,7 @@ export function proxyRequest(context: ProxyContext, incoming: Incoming, done: (e
     if (early) discard()
   }
 
-  /** The answer came before the whole body: the rest is of no use to anybody. */
+  /** The answer is whole before the body is: the rest is of no use to anybody. */
   function discard() {
     if (upstream) request.unpipe(upstream)
     request.resume()
