@@ -21,7 +21,15 @@ import { createServer } from '../http/server.ts'
 import { createTickets } from '../http/sockets.ts'
 import { FIRST_LINK_MS, openIdentity } from '../identity/index.ts'
 import { identityRoutes } from '../identity/routes.ts'
-import { Collector, edgeReadings, hostSource, Scraper, startMetrics, telemetryReadings } from '../metrics/index.ts'
+import {
+  Collector,
+  edgeReadings,
+  hostSource,
+  Scraper,
+  startMetrics,
+  startQueries,
+  telemetryReadings,
+} from '../metrics/index.ts'
 import { auditRows } from '../storage/audit.ts'
 import { lockDirectory } from '../storage/lock.ts'
 import { openSecretBox } from '../storage/secrets.ts'
@@ -34,9 +42,7 @@ import { createHealth } from './health.ts'
 import type { ProcessLog } from './log.ts'
 import { childLog, performanceLine } from './log.ts'
 import { openOps } from './ops-db.ts'
-import type { QueryOperations } from './query-worker.ts'
 import { systemRoutes } from './system-routes.ts'
-import { beside, keepThread } from './threads.ts'
 import { loginLink } from './urls.ts'
 import { VERSION } from './version.ts'
 
@@ -61,9 +67,6 @@ export interface ControlOptions {
   /** A part that cannot be started again alone has ended: control has to end, and front starts it anew. */
   onFailure(error: Error): void
 }
-
-/** Heap of the query worker; a query that needs more ends its worker, and only that. */
-const QUERY_MEMORY_MB = 1024
 
 /** The process: what front forks. Ends with exit code 1 and one sentence when it cannot start. */
 export async function runControl(child: Child): Promise<void> {
@@ -141,15 +144,15 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       onFailure: options.onFailure,
     })
     undo.push(() => metrics.stop())
-    const query = keepThread<QueryOperations>({
-      name: 'query',
-      file: beside('query-worker'),
-      data: { share: metrics.share },
-      memoryMaxMb: QUERY_MEMORY_MB,
+    const queries = startQueries({
+      share: metrics.share,
+      worker: beside('query-worker'),
       scheduler,
-      log,
+      log: log.with({ room: 'query' }),
+      telemetry,
+      config: () => config.current.values.metrics,
     })
-    undo.push(() => query.stop())
+    undo.push(() => queries.stop())
 
     let ofFront: readonly TelemetryFamily[] = []
     const families = () => [
@@ -183,7 +186,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
 
     const notes = pointNotes(ops)
     const dashboard = createDashboard({
-      sources: dashboardSources({ metrics, query, health, events, clock, intervalMs: () => intervalMs }),
+      sources: dashboardSources({ metrics, queries, health, events, clock, intervalMs: () => intervalMs }),
       scheduler,
       config: () => config.current.values.dashboard,
       log: log.with({ room: 'dashboard' }),
@@ -195,7 +198,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       routes: [
         ...systemRoutes({ clock, health, tickets, environment: platform.environment, telemetry: families }),
         ...identityRoutes({ identity, clock, times: sessionTimes }),
-        ...analyticsRoutes({ clock, appender: metrics, notes, points: (request) => query.call('points', request) }),
+        ...analyticsRoutes({ clock, appender: metrics, notes, points: (request) => queries.call('points', request) }),
         ...dashboardRoutes({ dashboard, clock }),
         ...configRoutes({
           config,
@@ -235,6 +238,9 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     throw error
   }
 }
+
+/** The file of a thread, beside this one, compiled or not. */
+const beside = (name: string) => new URL(`./${name}${import.meta.url.slice(-3)}`, import.meta.url)
 
 function limitsOf(config: Config) {
   const { platform } = config.current.values

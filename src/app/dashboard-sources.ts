@@ -2,16 +2,14 @@
 import type { Clock } from '../base/clock.ts'
 import { DAY } from '../base/time.ts'
 import type { DashboardSources } from '../dashboard/index.ts'
-import type { Metrics } from '../metrics/index.ts'
+import type { Metrics, QueryService } from '../metrics/index.ts'
 import { labelsOf, PLATFORM_LABEL, storedName } from '../metrics/index.ts'
 import type { Events } from './events.ts'
 import type { Health } from './health.ts'
-import type { QueryOperations } from './query-worker.ts'
-import type { KeptThread } from './threads.ts'
 
 export interface DashboardSourcesDeps {
   readonly metrics: Pick<Metrics, 'latest'>
-  readonly query: Pick<KeptThread<QueryOperations>, 'call'>
+  readonly queries: Pick<QueryService, 'call'>
   readonly health: Health
   readonly events: Events
   readonly clock: Clock
@@ -21,7 +19,7 @@ export interface DashboardSourcesDeps {
 const platform = { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1] }
 
 export function dashboardSources(deps: DashboardSourcesDeps): DashboardSources {
-  const { metrics, query, health, events, clock, intervalMs } = deps
+  const { metrics, queries, health, events, clock, intervalMs } = deps
   return {
     async latest(names) {
       const found = await Promise.all(names.map((name) => metrics.latest(labelsOf(storedName(name), platform))))
@@ -34,7 +32,7 @@ export function dashboardSources(deps: DashboardSourcesDeps): DashboardSources {
     },
     async range(name, from, to, stepMs) {
       const request = { name: storedName(name), labels: platform, from, until: to, stepMs, seriesMax: 0 }
-      const { points } = await query.call('points', request)
+      const { points } = await queries.call('points', request)
       return { times: points.times, values: points.mean }
     },
     processes: () => health.processes,

@@ -96,9 +96,10 @@ const REFUSALS: Readonly<Record<number, string>> = {
 
 function operation(shape: AnyShape | ForeignShape | SocketShape): object {
   const write = shape.method !== 'GET' && shape.method !== 'SOCKET'
+  // An open write (log-in) may still refuse what it is shown.
   const codes = [
     400,
-    ...(shape.access === 'open' ? [] : [401, 403]),
+    ...(shape.access === 'open' && !write ? [] : [401, 403]),
     404,
     ...(write ? [409, 412, 413, 415] : []),
     422,

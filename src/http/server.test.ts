@@ -591,6 +591,7 @@ test('OpenAPI tells each route, its role and its schemas', async () => {
   const { json } = await call('/api/v1/openapi.json')
   expect(json.openapi).toBe('3.1.0')
   expect(Object.keys(json.paths).sort()).toEqual([
+    '/api/v1/openapi.json',
     '/fails/{how}',
     '/foreign',
     '/slow',

@@ -17,7 +17,7 @@ import type { Scheduler } from '../base/scheduler.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { Authenticator } from './auth.ts'
 import { authorize, principalOf, sameOrigin } from './auth.ts'
-import { decompress, parseJson, tooLarge } from './body.ts'
+import { decompress, parseJson } from './body.ts'
 import { openApi } from './openapi.ts'
 import type { Rate } from './rate-limit.ts'
 import { rateLimiter } from './rate-limit.ts'
@@ -334,8 +334,9 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     })
   }
 
-  const document = openApi(options.routes, options.version)
-  const routes: readonly Route[] = [...options.routes, openApiRoute(document)]
+  let document: object = {}
+  const routes: readonly Route[] = [...options.routes, openApiRoute(() => document)]
+  document = openApi(routes, options.version)
   for (const shape of routes) {
     if (shape.method === 'SOCKET') addSocket(shape)
     else if ('foreign' in shape) addForeign(shape)
@@ -464,16 +465,17 @@ function sendRaw(reply: FastifyReply, raw: RawReply) {
   )
 }
 
-function openApiRoute(document: object): ForeignShape {
-  const body = JSON.stringify(document)
+function openApiRoute(document: () => object): ForeignShape {
+  let body: string | undefined
   return {
     method: 'GET',
     path: '/api/v1/openapi.json',
     access: 'viewer',
     tag: 'system',
     summary: 'This document',
-    foreign: () => ({ status: 200, headers: { 'content-type': 'application/json; charset=utf-8' }, body }),
+    foreign() {
+      body ??= JSON.stringify(document())
+      return { status: 200, headers: { 'content-type': 'application/json; charset=utf-8' }, body }
+    },
   }
 }
-
-export { tooLarge }
