@@ -15,6 +15,7 @@ import type { Principal, Role } from '../src/http/route.ts'
 import { createServer } from '../src/http/server.ts'
 import { createTickets } from '../src/http/sockets.ts'
 import { openReader, readPoints, startMetrics } from '../src/metrics/index.ts'
+import { queryOperations } from '../src/metrics/query/operations.ts'
 import { metricsRoutes } from '../src/metrics/routes.ts'
 import { openDatabase } from '../src/storage/database.ts'
 
@@ -60,6 +61,20 @@ export async function startMetricsServer(limits: { seriesMax?: number } = {}): P
     },
   })
   const reader = openReader(metrics.share, systemClock)
+  const queries = queryOperations({
+    reader,
+    flag: new Int32Array(1),
+    limits: () => ({
+      samplesMax: 1e7,
+      seriesMax: 1e5,
+      stepsMax: 11_000,
+      memoryMax: 256 << 20,
+      resultMax: 64 << 20,
+      lookbackMs: 300_000,
+      subqueryStepMs: 60_000,
+    }),
+    monotonic: () => systemClock.monotonic(),
+  })
   const db = openDatabase(join(dir, 'ops.db'), { synchronous: 'FULL', migrations: [pointNotesTable] })
   const notes = pointNotes(db)
   const server = await createServer({
@@ -68,7 +83,12 @@ export async function startMetricsServer(limits: { seriesMax?: number } = {}): P
         clock: systemClock,
         metrics,
         telemetry,
-        top: async () => ({ series: 0, names: [], labels: [], pairs: [] }),
+        queries: { call: async (operation, args) => queries[operation](args as never) as never },
+        version: 'test',
+        metadata: () => new Map(),
+        startedAt: 0,
+        retentionDays: 15,
+        top: async (limit) => queries.top(limit),
         deleteSeries: async () => 0,
         targets: () => [],
       }),

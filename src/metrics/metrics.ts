@@ -122,6 +122,14 @@ export interface ColumnReader {
   readRollup(series: SeriesColumns, stepMs: number, from: Millis, to: Millis): RollupColumns | null
   /** The oldest time for which raw samples are kept. */
   rawSince(): Millis
+  /** What the labels of live series cost; absent where a store cannot tell. */
+  cardinality?(): Cardinality
+}
+
+/** How many series each name of a label, and each of its values, has. */
+export interface Cardinality {
+  names(): readonly { readonly name: string; readonly series: number; readonly values: number }[]
+  values(name: string): ReadonlyMap<string, number>
 }
 
 // ----------------------------------------------------------------------------------------------- consuming

@@ -222,6 +222,18 @@ test('sources are counted apart', async () => {
   expect(sources.import).toMatchObject({ accepted: 3, refused: {} })
 })
 
+test('what costs most', async () => {
+  const headers = { authorization: 'Bearer token-viewer' }
+  const all = (await server.call('GET', '/api/v1/metrics/series/top?limit=1000', undefined, headers)).json.data
+  expect(all.names).toContainEqual({ name: 'rw_order', series: 1 })
+  expect(all.labels).toContainEqual({ label: 'job', values: 2, series: 4 })
+  expect(all.pairs).toContainEqual({ label: 'job', value: 'shop', series: 3 })
+  expect(all.series).toBe(all.names.length)
+  const { names, labels, pairs } = (await server.call('GET', '/api/v1/metrics/series/top?limit=1')).json.data
+  expect([names.length, labels.length, pairs.length]).toEqual([1, 1, 1])
+  expect(pairs[0]).toEqual({ label: 'job', value: 'shop', series: 3 })
+})
+
 describe('deleting', () => {
   test.each([
     ['POST', '/api/v1/admin/tsdb/delete_series?match[]=up', 204],

@@ -17,16 +17,9 @@ import type { RawReply, RequestContext, Route } from '../../http/route.ts'
 import { foreignRoute, route } from '../../http/route.ts'
 import type { TargetStatus } from '../collect/scrape.ts'
 import type { Matcher } from '../metrics.ts'
+import type { SeriesTop } from '../series-top.ts'
 import type { Metrics } from '../service.ts'
 import type { IngestFormat } from './decode.ts'
-
-/** What costs most: series by metric name, by label name, by pair. */
-export interface SeriesTop {
-  readonly series: number
-  readonly names: readonly { readonly name: string; readonly series: number }[]
-  readonly labels: readonly { readonly label: string; readonly values: number; readonly series: number }[]
-  readonly pairs: readonly { readonly label: string; readonly value: string; readonly series: number }[]
-}
 
 export interface IngestRoutesDeps {
   readonly clock: Clock

@@ -8,6 +8,7 @@ import type { ColumnReader, Matcher } from '../metrics.ts'
 import { sampleBuffer } from '../metrics.ts'
 import type { PointsAnswer, PointsRequest } from '../points.ts'
 import { readPoints } from '../points.ts'
+import { type SeriesTop, seriesTop } from '../series-top.ts'
 import type { Context, Environment, Limits, QueryErrorType } from './context.ts'
 import { DEFAULT_DIALECT, QueryError } from './context.ts'
 import { evaluateQuery } from './evaluate.ts'
@@ -179,6 +180,9 @@ export function queryOperations(options: OperationsOptions) {
     },
 
     points: (request: PointsRequest): PointsAnswer => readPoints(reader, request),
+
+    /** The `limit` names and labels that cost most series. */
+    top: (limit: number): SeriesTop => seriesTop(reader, limit),
   }
 
   function evaluated(args: QueryArgs): Evaluated {

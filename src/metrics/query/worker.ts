@@ -46,6 +46,7 @@ export function runQueryWorker(): void {
     format: moved(operations.format),
     evaluate: operations.evaluate,
     points: operations.points,
+    top: operations.top,
   } satisfies QueryWorkerOperations)
 }
 
