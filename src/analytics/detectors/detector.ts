@@ -46,8 +46,10 @@ const LONG_MEMORY_MS = 100 * DAY
 const SHORT_MEMORY_MS = 4 * DAY
 /** A step as large is expected once in this time. */
 const RETURN_MS = 30 * DAY
-/** How far beyond the extremes, as part of their range. */
+/** How far beyond the extremes, as part of their range, once a series has been observed for SETTLED_MS. */
 const MARGIN = 0.07
+/** What is known of extremes grows with the root of the time observed; until then margins are wider by that root. */
+const SETTLED_MS = 10 * DAY
 /** By how much of its range an extreme grows at once. */
 const GROW = 1
 /** Part of the steps that counts as their tail. */
@@ -113,7 +115,8 @@ const WIDTH = 21
 const INTERVAL = 0
 const GAP = 1
 const SHIFT = 2
-const WIDTH32 = 3
+const AGE = 3
+const WIDTH32 = 4
 // Uint16 columns.
 const SEEN = 0
 const RUN = 1
@@ -274,7 +277,7 @@ export class Detector {
     const warm = seen >= WARM
     const slot = this.#slots[id]! - 1
     const seasons = this.#seasons
-    if (slot >= 0) seasons.look(slot, at, value)
+    if (slot >= 0) seasons.look(slot, at, value, rows32[row32 + AGE]!)
 
     // Tails of steps: the return level is worked out only for a step in the tail.
     let upLevel = Infinity
@@ -288,17 +291,20 @@ export class Detector {
     const still = step === 0
     if (still) run = Math.min(U16_MAX, rows16[row16 + RUN]! + 1)
 
+    const age = rows32[row32 + AGE]!
+    const caution = age < SETTLED_MS ? Math.sqrt(SETTLED_MS / age) : 1
+    const margin = MARGIN * caution
     let ratio = 0
     let view = -1
     if (warm) {
       if (value > high + rounding || value < low - rounding) {
-        const edge = (value > high ? high + MARGIN * range - mean : mean - low + MARGIN * range) + rounding
+        const edge = (value > high ? high - mean : mean - low) + margin * range + rounding
         ratio = Math.abs(away) / edge
         view = LEVEL_VIEW
       }
       if (drift > driftHigh || drift < driftLow) {
-        const margin = MARGIN * (driftHigh - driftLow)
-        const r = drift > driftHigh ? drift / (driftHigh + margin) : drift / (driftLow - margin)
+        const beyond = margin * (driftHigh - driftLow)
+        const r = drift > driftHigh ? drift / (driftHigh + beyond) : drift / (driftLow - beyond)
         if (r > ratio) {
           ratio = r
           view = DRIFT_VIEW
@@ -321,8 +327,8 @@ export class Detector {
       if (slot >= 0 && seasons.residuals >= WARM) {
         const residual = seasons.residual
         if (residual > seasons.high || residual < seasons.low) {
-          const margin = MARGIN * (seasons.high - seasons.low)
-          const r = residual > seasons.high ? residual / (seasons.high + margin) : residual / (seasons.low - margin)
+          const beyond = margin * (seasons.high - seasons.low)
+          const r = residual > seasons.high ? residual / (seasons.high + beyond) : residual / (seasons.low - beyond)
           if (r > ratio && (seasons.season !== 'day' || !seasons.knowsValue(slot, value, range))) {
             ratio = r
             view = SEASON_VIEW
@@ -330,7 +336,7 @@ export class Detector {
         }
       }
       if (still && seen >= 2 * WARM && run < seen) {
-        const most = Math.max(STUCK_MIN, STUCK_FACTOR * rows16[row16 + RUN_MAX]!)
+        const most = Math.max(STUCK_MIN, Math.ceil(STUCK_FACTOR * caution * rows16[row16 + RUN_MAX]!))
         if (run === most) {
           ratio = Math.max(ratio, this.#ratio * 1.001)
           view = STUCK_VIEW
@@ -340,7 +346,7 @@ export class Detector {
       if (view >= 0 && ratio > this.#ratio) {
         const quiet = at - rows[row + CROSSED]!
         if (!(quiet < Math.max(REARM_MS, REARM_INTERVALS * interval)))
-          onsets.push(this.#onset(id, at, value, view, ratio, row, slot))
+          onsets.push(this.#onset(id, at, value, view, ratio, margin))
         rows[row + CROSSED] = at
       } else ratio = 0
     }
@@ -413,6 +419,7 @@ export class Detector {
       if (elapsed > rows32[row32 + GAP]!) rows32[row32 + GAP] = elapsed
     }
     rows32[row32 + INTERVAL] = interval
+    rows32[row32 + AGE] = age + passed
     rows[row + TIME] = at
     rows[row + PREV] = value
   }
@@ -434,28 +441,29 @@ export class Detector {
       this.#slots[id] = this.#seasons.open(value) + 1
   }
 
-  #onset(id: number, at: number, value: number, view: number, ratio: number, row: number, slot: number): Onset {
+  #onset(id: number, at: number, value: number, view: number, ratio: number, margin: number): Onset {
     const rows = this.#rows
+    const row = id * WIDTH
     const mean = rows[row + MEAN]!
-    const margin = MARGIN * (rows[row + HIGH]! - rows[row + LOW]!)
+    const beyond = margin * (rows[row + HIGH]! - rows[row + LOW]!)
     let expected = mean
-    let lower = rows[row + LOW]! - margin
-    let upper = rows[row + HIGH]! + margin
+    let lower = rows[row + LOW]! - beyond
+    let upper = rows[row + HIGH]! + beyond
     let season: Season = 'none'
     if (view === JUMP_VIEW) {
       const edge = Math.abs(value - rows[row + PREV]!) / ratio
       expected = rows[row + PREV]!
       lower = expected - edge
       upper = expected + edge
-    } else if (view === SEASON_VIEW && slot >= 0) {
-      const around = MARGIN * (this.#seasons.high - this.#seasons.low)
+    } else if (view === SEASON_VIEW) {
+      const around = margin * (this.#seasons.high - this.#seasons.low)
       season = this.#seasons.season
       expected = this.#seasons.expected
       lower = expected + this.#seasons.low - around
       upper = expected + this.#seasons.high + around
     } else if (view === DRIFT_VIEW) {
       const deviation = Math.sqrt(rows[row + VARIANCE]!)
-      const around = MARGIN * (rows[row + DRIFT_HIGH]! - rows[row + DRIFT_LOW]!)
+      const around = margin * (rows[row + DRIFT_HIGH]! - rows[row + DRIFT_LOW]!)
       lower = mean + deviation * (rows[row + DRIFT_LOW]! - around)
       upper = mean + deviation * (rows[row + DRIFT_HIGH]! + around)
     }

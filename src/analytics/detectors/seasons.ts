@@ -33,6 +33,9 @@ const STEP_LOW = 272
 
 /** A season is believed when its mean distance is below this part of the distance from the mean. */
 const EVIDENCE = 0.6
+/** Nor before it has come round twice. */
+const DAY_AFTER_MS = 2 * DAY
+const WEEK_AFTER_MS = 14 * DAY
 /** Weight of one more day, and of one more week, in a profile. */
 const DAY_WEIGHT = 0.3
 const WEEK_WEIGHT = 0.4
@@ -98,8 +101,8 @@ export class Seasons {
     this.#data.fill(NaN, base + DAY_AT, base + STRIDE)
   }
 
-  /** Looks before learning: sets `residual`, `season`, `expected`, `high`, `low`. */
-  look(slot: number, at: number, value: number): void {
+  /** Looks before learning; `ageMs` is the time observed so far. Sets `residual`, `season`, `expected`, `high`, `low`. */
+  look(slot: number, at: number, value: number, ageMs: number): void {
     if (Number.isNaN(this.#anchor[slot]!)) this.#anchor[slot] = value
     const data = this.#data
     const base = slot * STRIDE
@@ -120,11 +123,11 @@ export class Seasons {
     const week = data[base + E_WEEK]!
     this.residual = NaN
     this.season = 'none'
-    if (data[base + E_DAY]! < bar && !Number.isNaN(byDay)) {
+    if (ageMs >= DAY_AFTER_MS && data[base + E_DAY]! < bar && !Number.isNaN(byDay)) {
       this.residual = this.#dayResidual
       this.season = 'day'
     }
-    if (week > 0 && week < bar && week < data[base + E_DAY]! && !Number.isNaN(byWeek)) {
+    if (ageMs >= WEEK_AFTER_MS && week < bar && week < data[base + E_DAY]! && !Number.isNaN(byWeek)) {
       this.residual = this.#weekResidual
       this.season = 'week'
     }
