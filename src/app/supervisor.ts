@@ -153,6 +153,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       watched.state = 'stopped'
       return changed()
     }
+    const ended = new Promise<void>((resolve) => watched.ended.push(resolve))
     if (watched.state !== 'draining') {
       watched.state = 'draining'
       changed()
@@ -160,7 +161,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     }
     const term = scheduler.after(limitMs / 2, () => handle.kill('SIGTERM'))
     const kill = scheduler.after(limitMs, () => handle.kill('SIGKILL'))
-    await new Promise<void>((resolve) => watched.ended.push(resolve))
+    await ended
     term.cancel()
     kill.cancel()
   }
@@ -188,8 +189,10 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       const until = clock.monotonic() + limitMs
       stopping = true
       for (const watched of all.values()) watched.next?.cancel()
-      for (const watched of [...all.values()].reverse()) {
-        await remove(watched, Math.max(200, until - clock.monotonic()))
+      // Each has an equal share of what is left, so that a slow one does not take the time of those behind it.
+      const order = [...all.values()].reverse()
+      for (const [i, watched] of order.entries()) {
+        await remove(watched, (until - clock.monotonic()) / (order.length - i))
       }
     },
   }
