@@ -282,6 +282,13 @@ export class Head {
     this.drop(id, words[line + CHUNK]!)
   }
 
+  /** Whether a series has anything here. */
+  has(id: number): boolean {
+    const words = this.#series.words
+    const line = id * LINE
+    return (words[line + CHUNK]! | words[line + WRITTEN]! | words[line + LATE_COUNT]!) !== 0
+  }
+
   get openBytes(): number {
     return this.#openBytes
   }

@@ -25,7 +25,8 @@ import { Store } from './store.ts'
 
 /** After this long, what was stored so far is answered before more is taken. */
 const GROUP_MS = 10
-const FIGURES_MS = 1000
+const MAINTAIN_MS = 1000
+const CHECKPOINT_MS = 10_000
 
 export interface PipelineStart {
   readonly config: StoreConfig
@@ -77,7 +78,11 @@ export interface ConsumerContext {
 /** Calls that main makes now and then. */
 export type PipelineOperations = {
   latest(labels: Uint8Array): { time: number; value: number } | null
-  stop(args: null): void
+  flush(args: null): Promise<void>
+  /** Answers how many series there were, when their end is durable. */
+  delete(ids: readonly number[]): number
+  /** Ends the store: all is durable and in segments. */
+  stop(args: null): Promise<void>
 }
 
 /** Runs the thread until it is told to stop; the body of `app/pipeline-worker.ts`. */
@@ -120,12 +125,23 @@ export function runPipeline(makeConsumers: (context: ConsumerContext) => readonl
     }
     commit()
   })
-  const figures = scheduler.every(FIGURES_MS, () => store.figures())
+  const maintain = scheduler.every(MAINTAIN_MS, async () => {
+    store.figures()
+    if (store.flushDue) await store.flush(() => scheduler.sleep(1))
+  })
+  const checkpoint = scheduler.every(CHECKPOINT_MS, () => store.checkpoint())
   const operations: PipelineOperations = {
     latest: (labels) => store.latest(labels),
+    flush: () => store.flush(() => scheduler.sleep(1)),
+    delete: (ids) => {
+      const count = store.deleteSeries(ids)
+      store.commit()
+      return count
+    },
     stop: async () => {
-      figures.cancel()
-      store.close()
+      maintain.cancel()
+      checkpoint.cancel()
+      await store.close()
       data.close()
     },
   }

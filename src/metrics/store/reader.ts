@@ -7,10 +7,20 @@ import type { Clock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
 import type { Millis } from '../../base/time.ts'
 import type { Labels } from '../labels.ts'
-import type { ColumnReader, Matcher, ReadLimits, RollupColumns, SampleBuffer, SeriesColumns } from '../metrics.ts'
-import { CHUNK_MAX, decodeChunk } from './chunk.ts'
+import type {
+  Cardinality,
+  ColumnReader,
+  Matcher,
+  ReadLimits,
+  RollupColumns,
+  SampleBuffer,
+  SeriesColumns,
+} from '../metrics.ts'
+import { sampleBuffer } from '../metrics.ts'
+import { CHUNK_MAX, chunkCount, decodeChunk } from './chunk.ts'
 import { LabelIndex } from './label-index.ts'
 import { prepare } from './matcher.ts'
+import { SegmentSet } from './segment-set.ts'
 import type { StoreShare } from './shared.ts'
 import {
   Area,
@@ -32,7 +42,18 @@ import {
   VERSION,
 } from './shared.ts'
 
+/** A run of samples in a buffer: first and last time, start and end. */
+interface Run {
+  readonly first: Millis
+  readonly last: Millis
+  readonly from: number
+  readonly to: number
+}
+
+const CHUNKS_MAX = 10_000_000
 const LABELS_MAX = 50_000
+/** Pages and indexes of segments that a reader keeps. */
+const CACHE_BYTES = 48 << 20
 
 /** A reader for this thread. It keeps an index and small caches of its own. */
 export function openReader(share: StoreShare, clock: Clock): ColumnReader {
@@ -50,8 +71,12 @@ class StoreReader implements ColumnReader {
   readonly #clock: Clock
   readonly #labelsOf = new Map<number, Labels>()
   readonly #barrier = new Int32Array(new SharedArrayBuffer(4))
-  /** Runs found of the series in work: first time, start and end in the buffer. */
-  readonly #runs: { first: number; last: number; from: number; to: number }[] = []
+  readonly #segments: SegmentSet
+  /** What the head has of the series in work, and the runs of it, each ascending. */
+  readonly #head = sampleBuffer()
+  readonly #headRuns: Run[] = []
+  readonly #runs: Run[] = []
+  #order = new Int32Array(64)
   #wordsOf: Float64Array | null = null
   #words: Uint32Array = new Uint32Array(2)
 
@@ -64,6 +89,9 @@ class StoreReader implements ColumnReader {
     this.#chunks = new Area(share.chunks)
     this.#data = new Area(share.data)
     this.#index = new LabelIndex(this.#series, this.#labels)
+    this.#segments = new SegmentSet(share.dir, this.#control, CACHE_BYTES, () => {
+      this.#control.figures[FIGURE.damagedFiles]!++
+    })
   }
 
   readColumns(matchers: readonly Matcher[], _from: Millis, _to: Millis, limits?: ReadLimits): SeriesColumns[] {
@@ -96,6 +124,12 @@ class StoreReader implements ColumnReader {
     return this.#clock.now() - this.#control.figures[FIGURE.retentionMs]!
   }
 
+  cardinality(): Cardinality {
+    const index = this.#index
+    this.#select([])
+    return { names: () => index.names(), values: (name) => index.values(name, null) }
+  }
+
   labelsOf(id: number): Labels {
     let labels = this.#labelsOf.get(id)
     if (!labels) {
@@ -106,9 +140,29 @@ class StoreReader implements ColumnReader {
     return labels
   }
 
+  /** See `SeriesColumns.read`. */
   read(id: number, from: Millis, to: Millis, into: SampleBuffer): void {
     const since = Math.max(from, this.rawSince())
-    this.#readHead(id, since, to, into)
+    this.#readHead(id, since, to)
+    this.#segments.refresh()
+    this.#runs.length = 0
+    into.length = 0
+    this.#segments.read(id, since, to, (bytes, at, _length, first, last) => {
+      ensure(into, into.length + Math.min(chunkCount(bytes, at), CHUNK_MAX))
+      const count = decodeChunk(bytes, at, first, last, into.times, into.values, into.length)
+      this.#runs.push({ first, last, from: into.length, to: into.length + count })
+      into.length += count
+    })
+    const head = this.#head
+    if (head.length > 0) {
+      const base = into.length
+      ensure(into, base + head.length)
+      into.times.set(head.times.subarray(0, head.length), base)
+      into.values.set(head.values.subarray(0, head.length), base)
+      into.length += head.length
+      for (const { first, last, from, to } of this.#headRuns)
+        this.#runs.push({ first, last, from: from + base, to: to + base })
+    }
     this.#merge(into)
     clip(into, since, to)
   }
@@ -118,24 +172,28 @@ class StoreReader implements ColumnReader {
     return this.#index.select(matchers.map(prepare))
   }
 
-  /** Fills `into` with the runs of the head, each ascending, and `#runs` with where they stand. */
-  #readHead(id: number, from: Millis, to: Millis, into: SampleBuffer): void {
+  /** Fills `#head` and `#headRuns`, oldest chunk first. */
+  #readHead(id: number, from: Millis, to: Millis): void {
+    this.#series.refresh()
     const line = id * LINE
     const words = this.#series.words
     for (;;) {
       const version = Atomics.load(words, line + VERSION)
       if ((version & 1) === 1) continue
-      this.#runs.length = 0
-      into.length = 0
+      this.#headRuns.length = 0
+      this.#head.length = 0
       let torn = false
       try {
+        const open = Atomics.load(words, line + COUNT)
+        const late = words[line + LATE_COUNT]!
+        const top = words[line + CHUNK]!
+        if (open + late + top === 0) return
         this.#blocks.refresh()
         this.#chunks.refresh()
         this.#data.refresh()
-        const open = Atomics.load(words, line + COUNT)
-        this.#readChunks(words[line + CHUNK]!, from, to, into)
-        this.#copyBlock(words[line + LATE]!, words[line + LATE_COUNT]!, from, to, into)
-        this.#copyBlock(words[line + BLOCK]!, open, from, to, into)
+        if (top > 0) this.#readChunks(top, from, to)
+        if (late > 0) this.#copyBlock(words[line + LATE]!, late, from, to)
+        if (open > 0) this.#copyBlock(words[line + BLOCK]!, open, from, to)
       } catch (error) {
         torn = true
         Atomics.add(this.#barrier, 0, 1)
@@ -146,24 +204,33 @@ class StoreReader implements ColumnReader {
     }
   }
 
-  #readChunks(top: number, from: Millis, to: Millis, into: SampleBuffer): void {
+  #readChunks(top: number, from: Millis, to: Millis): void {
     const lines = this.#chunks.words
     const floats = this.#chunks.floats
+    let found = 0
     let steps = 0
     for (let chunk = top - 1; chunk >= 0; chunk = lines[chunk * CHUNK_LINE + CHUNK_NEXT]! - 1) {
-      if (++steps > 10_000_000) throw new RangeError('list of chunks runs in a circle')
+      if (++steps > CHUNKS_MAX) throw new RangeError('the list of chunks runs in a circle')
+      if (floats[chunk * 4 + CHUNK_LAST]! < from || floats[chunk * 4 + CHUNK_FIRST]! > to) continue
+      if (found === this.#order.length) {
+        const longer = new Int32Array(found * 2)
+        longer.set(this.#order)
+        this.#order = longer
+      }
+      this.#order[found++] = chunk
+    }
+    const into = this.#head
+    for (let i = found - 1; i >= 0; i--) {
+      const chunk = this.#order[i]!
+      ensure(into, into.length + Math.min(lines[chunk * CHUNK_LINE + CHUNK_COUNT]!, CHUNK_MAX))
+      const at = lines[chunk * CHUNK_LINE + CHUNK_AT]! >>> 0
       const first = floats[chunk * 4 + CHUNK_FIRST]!
       const last = floats[chunk * 4 + CHUNK_LAST]!
-      if (last < from || first > to) continue
-      ensure(into, into.length + Math.min(lines[chunk * CHUNK_LINE + CHUNK_COUNT]! + 1, CHUNK_MAX))
-      const at = lines[chunk * CHUNK_LINE + CHUNK_AT]! >>> 0
-      const count = decodeChunk(this.#data.bytes, at, first, last, into.times, into.values, into.length)
-      this.#run(into, count)
+      this.#run(decodeChunk(this.#data.bytes, at, first, last, into.times, into.values, into.length))
     }
   }
 
-  #copyBlock(block: number, count: number, from: Millis, to: Millis, into: SampleBuffer): void {
-    if (count === 0) return
+  #copyBlock(block: number, count: number, from: Millis, to: Millis): void {
     const floats = this.#blocks.floats
     let low = 0
     let high = count
@@ -173,6 +240,7 @@ class StoreReader implements ColumnReader {
       else high = middle
     }
     if (low === count || floats[2 * (block + low)]! > to) return
+    const into = this.#head
     ensure(into, into.length + count - low)
     const { times } = into
     const words = this.#wordsIn(into.values)
@@ -185,14 +253,13 @@ class StoreReader implements ColumnReader {
       words[2 * n + 1] = source[4 * at + 3]!
       n++
     }
-    this.#run(into, n - into.length)
+    this.#run(n - into.length)
   }
 
-  #run(into: SampleBuffer, count: number): void {
-    if (count === 0) return
-    const from = into.length
-    into.length += count
-    this.#runs.push({ first: into.times[from]!, last: into.times[into.length - 1]!, from, to: into.length })
+  #run(count: number): void {
+    const { times, length } = this.#head
+    this.#head.length += count
+    this.#headRuns.push({ first: times[length]!, last: times[length + count - 1]!, from: length, to: length + count })
   }
 
   /** Puts the runs in order of time, one value a time. */
@@ -276,13 +343,23 @@ function ensure(into: SampleBuffer, count: number): void {
 /** Cuts off what lies outside [from, to]. */
 function clip(into: SampleBuffer, from: Millis, to: Millis): void {
   const { times } = into
-  let end = into.length
-  while (end > 0 && times[end - 1]! > to) end--
-  let start = 0
-  while (start < end && times[start]! < from) start++
+  const start = lowerBound(times, into.length, from)
+  const end = lowerBound(times, into.length, Math.floor(to) + 1)
   if (start > 0) {
     times.copyWithin(0, start, end)
     into.values.copyWithin(0, start, end)
   }
-  into.length = end - start
+  into.length = Math.max(0, end - start)
+}
+
+/** Index of the first of ascending times that is not below `time`. */
+function lowerBound(times: Float64Array, count: number, time: Millis): number {
+  let low = 0
+  let high = count
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (times[middle]! < time) low = middle + 1
+    else high = middle
+  }
+  return low
 }

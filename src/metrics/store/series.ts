@@ -122,13 +122,17 @@ export class SeriesTable {
     return id
   }
 
-  /** At start: series `id` as the files have it. Ids come ascending; those left out are dead. */
-  restore(id: number, bytes: Uint8Array, dead: boolean): void {
-    while (this.count < id) this.#insertDead()
+  /** At start: series `id` as the files have it. Ids come ascending; those left out are dead, known ones are kept. */
+  restore(id: number, bytes: Uint8Array): void {
     if (this.count > id) return
+    while (this.count < id) this.#insertDead()
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-    if (dead) this.#insertDead()
-    else this.#insert(bytes, hashBytes(view, bytes, 0, bytes.length, this.#seed))
+    this.#insert(bytes, hashBytes(view, bytes, 0, bytes.length, this.#seed))
+  }
+
+  /** At start: ids below `count` are used up. */
+  skipTo(count: number): void {
+    while (this.count < count) this.#insertDead()
   }
 
   /** Lets readers see all series made so far. */
@@ -144,14 +148,15 @@ export class SeriesTable {
   }
 
   isDead(id: number): boolean {
-    return (this.#series.words[id * LINE + LENGTH]! & DEAD) !== 0
+    const length = this.#series.words[id * LINE + LENGTH]!
+    return length === 0 || (length & DEAD) !== 0
   }
 
   /** Forgets a series: its labels will make a new one. */
   kill(id: number): void {
     const words = this.#series.words
     const line = id * LINE
-    if (words[line + LENGTH]! & DEAD) return
+    if (this.isDead(id)) return
     words[line + LENGTH]! |= DEAD
     this.live--
     let slot = words[line + HASH]! & this.#mask
@@ -205,10 +210,10 @@ export class SeriesTable {
     return id
   }
 
+  /** An id without a series has a line of zeros, which costs no memory. */
   #insertDead(): void {
-    this.#series.ensure((this.count + 1) * LINE * 4)
-    this.#series.words[this.count * LINE + LENGTH] = DEAD
     this.count++
+    this.#series.ensure(this.count * LINE * 4)
   }
 
   #put(id: number, hash: number): void {

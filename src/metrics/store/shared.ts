@@ -72,7 +72,7 @@ export const CONTROL = {
 
 /** Figures that the pipeline keeps for telemetry; read without ceremony. */
 export const FIGURE = {
-  headSeries: 0,
+  headSamples: 0,
   headChunks: 1,
   headBytes: 2,
   walBytes: 3,
@@ -105,7 +105,7 @@ export function createShare(dir: string): StoreShare {
   return {
     dir,
     control: new SharedArrayBuffer(1024),
-    series: area(1 * GiB),
+    series: area(4 * GiB),
     labels: area(4 * GiB),
     blocks: area(16 * GiB),
     chunks: area(2 * GiB),

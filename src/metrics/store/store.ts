@@ -15,14 +15,32 @@ import type { Millis } from '../../base/time.ts'
 import { DAY, HOUR, MINUTE } from '../../base/time.ts'
 import type { SampleColumns } from '../columns.ts'
 import type { AppendOptions, AppendOutcome, AppendReport, Refusal, WalConsumer } from '../metrics.ts'
-import { ByteWriter } from './bytes.ts'
+import { ByteReader, ByteWriter } from './bytes.ts'
+import { replaceFile } from './files.ts'
+import { writeHead } from './flush.ts'
 import { Head } from './head.ts'
+import type { Manifest } from './manifest.ts'
+import { segmentsDir, writeManifest } from './manifest.ts'
 import type { LabelLimits } from './raw-labels.ts'
 import type { Claim, Samples } from './record.ts'
 import { decodeBatch, encodeBatch, samples } from './record.ts'
+import { openFiles } from './recover.ts'
+import { SegmentSet } from './segment-set.ts'
 import { BAD_LABELS, SeriesTable, TOO_MANY } from './series.ts'
+import { SeriesFile } from './series-file.ts'
 import type { StoreShare } from './shared.ts'
-import { Area, Control, createShare, FIGURE, LENGTH, LINE, NEWEST, NEWEST_VALUE, VALUE_UNKNOWN } from './shared.ts'
+import {
+  Area,
+  CONTROL,
+  Control,
+  createShare,
+  FIGURE,
+  LENGTH,
+  LINE,
+  NEWEST,
+  NEWEST_VALUE,
+  VALUE_UNKNOWN,
+} from './shared.ts'
 import { RECORD, RECORD_HEADER, replayWal, Wal } from './wal.ts'
 
 export interface StoreConfig extends LabelLimits {
@@ -33,12 +51,19 @@ export interface StoreConfig extends LabelLimits {
   readonly seriesMax: number
   /** Samples further ahead of the clock are refused. */
   readonly aheadMs: number
+  /** A flush is due when the WAL or the head has grown to this, or the oldest sample in the head is this old. */
+  readonly walBytesMax: number
+  readonly headBytesMax: number
+  readonly flushEveryMs: number
 }
 
 export const storeDefaults = {
   retentionMs: 15 * DAY,
   seriesMax: 2_000_000,
   aheadMs: 10 * MINUTE,
+  walBytesMax: 256 << 20,
+  headBytesMax: 512 << 20,
+  flushEveryMs: 2 * HOUR,
   labelsMax: 64,
   nameBytesMax: 256,
   valueBytesMax: 4096,
@@ -49,6 +74,8 @@ export const storeDefaults = {
 const CLAIM_MS = DAY
 const CLAIM_BYTES_MAX = 64 << 20
 const PROBLEMS_MAX = 1000
+/** A flush works this long at a stretch. */
+const STEP_MS = 8
 
 const FRESH = 0
 const STORED_LATE = 1
@@ -71,8 +98,19 @@ export class Store {
   #accepted: Samples = samples(4096)
   /** Places of the samples accepted from the batch in work, which the head does not hold yet; made for the first late one. */
   #here: Map<string, number> | null = null
-  /** Ids below this stand in the WAL or a segment. */
+  /** Ids below this stand in the WAL or in `series.dat`. */
   #defined = 0
+  /** Ids below this stand in `series.dat`. */
+  #saved = 0
+  /** Deleted ids that `series.dat` does not know yet. */
+  #deleted: number[] = []
+  readonly #segments: SegmentSet
+  readonly #seriesFile: SeriesFile
+  #manifest: Manifest
+  #flushing: Promise<void> | null = null
+  #flushedAt: number
+  /** Set while closing: a flush then waits for nothing. */
+  #hurry = false
   readonly #claims = new Map<string, Claim>()
   #claimBytes = 0
   /** Batches written and not yet fed to the consumers. */
@@ -84,7 +122,9 @@ export class Store {
     this.#clock = clock
     this.#log = log
     this.#consumers = consumers
-    fs.mkdirSync(path.join(config.dir, 'wal'), { recursive: true, mode: 0o700 })
+    for (const dir of [path.join(config.dir, 'wal'), segmentsDir(config.dir)]) {
+      fs.mkdirSync(dir, { recursive: true, mode: 0o700 })
+    }
     this.share = createShare(config.dir)
     this.#control = new Control(this.share.control)
     this.#control.figures[FIGURE.retentionMs] = config.retentionMs
@@ -98,6 +138,22 @@ export class Store {
       new Area(this.share.data),
       this.#control,
     )
+    this.#flushedAt = clock.monotonic()
+    const files = openFiles(config.dir, log, (id, bytes) => {
+      this.#table.restore(id, bytes)
+      this.#forget(id)
+    })
+    this.#manifest = files.manifest
+    this.#control.figures[FIGURE.damagedFiles] = files.damaged
+    this.#table.skipTo(files.seriesCount)
+    this.#saved = files.seriesSaved
+    this.#seriesFile = new SeriesFile(config.dir, files.manifest.seriesBytes)
+    for (const claim of files.claims) this.#remember(claim)
+    this.#segments = new SegmentSet(config.dir, this.#control, 8 << 20, (file, what) => {
+      this.#control.figures[FIGURE.damagedFiles]!++
+      log.error('A segment is damaged; the rest of it stays readable.', { file, what })
+    })
+    this.#segments.use(this.#manifest.segments)
     this.#wal = this.#replay()
   }
 
@@ -137,22 +193,148 @@ export class Store {
     const id = this.#table.findCanonical(labels)
     if (id < 0) return null
     const time = this.#newest(id)
-    if (time === Number.NEGATIVE_INFINITY || !this.#head.find(id, time)) return null
-    const words = Uint32Array.of(this.#head.foundLow, this.#head.foundHigh)
+    if (time === Number.NEGATIVE_INFINITY) return null
+    const place = this.#head.find(id, time) ? this.#head : this.#segments.find(id, time) ? this.#segments : null
+    if (!place) return null
+    const words = Uint32Array.of(place.foundLow, place.foundHigh)
     return { time, value: new Float64Array(words.buffer)[0]! }
   }
 
+  /** Deletes series with all their data; durable after `commit`. Returns how many there were. */
+  deleteSeries(ids: readonly number[]): number {
+    const alive = ids.filter((id) => id >= 0 && id < this.#table.count && !this.#table.isDead(id))
+    if (alive.length === 0) return 0
+    const record = this.#record
+    record.length = RECORD_HEADER
+    record.varint(alive.length)
+    for (const id of alive) record.varint(id)
+    this.#writeRecord(RECORD.delete)
+    for (const id of alive) this.#kill(id)
+    return alive.length
+  }
+
+  /** Figures for telemetry, in shared memory. */
   figures(): void {
     this.#head.figures()
     const { figures } = this.#control
+    const { segments } = this.#manifest
     figures[FIGURE.walBytes] = this.#wal.bytes
     figures[FIGURE.liveSeries] = this.#table.live
-    figures[FIGURE.headSeries] = this.#table.live
+    figures[FIGURE.headSamples] = this.#head.samples
+    figures[FIGURE.segments] = segments.length
+    figures[FIGURE.segmentBytes] = segments.reduce((sum, segment) => sum + segment.bytes, 0)
   }
 
-  close(): void {
+  /** Whether head or WAL have grown so that a flush is due. */
+  get flushDue(): boolean {
+    if (this.#flushing || this.#head.samples === 0) return false
+    return (
+      this.#wal.bytes > this.#config.walBytesMax ||
+      this.#head.chunkBytes + this.#head.openBytes > this.#config.headBytesMax ||
+      this.#clock.monotonic() - this.#flushedAt > this.#config.flushEveryMs
+    )
+  }
+
+  /**
+   * Moves the head into segments. `pause` is called every few milliseconds of work: it lets the thread do other things.
+   * One at a time: a second call waits for the first. Throws what the disk says; then the head is as it was.
+   */
+  flush(pause: () => Promise<void>): Promise<void> {
+    this.#flushing ??= this.#flush(pause).finally(() => {
+      this.#flushing = null
+    })
+    return this.#flushing
+  }
+
+  async #flush(pause: () => Promise<void>): Promise<void> {
+    this.#flushedAt = this.#clock.monotonic()
     this.commit()
+    if (this.#wal.next - 1 > this.#manifest.flushed) this.#wal.rotate()
+    const flushed = this.#wal.next - 1
+    const seriesCount = this.#table.count
+    const table = this.#table
+    let since = this.#clock.monotonic()
+    const rest = (): Promise<void> | undefined => {
+      if (this.#hurry || this.#clock.monotonic() - since < STEP_MS) return undefined
+      return pause().then(() => {
+        since = this.#clock.monotonic()
+      })
+    }
+    const { segments, tops } = await writeHead({
+      dir: this.#config.dir,
+      head: this.#head,
+      seriesCount,
+      alive: (id) => !table.isDead(id),
+      labelsOf: (id) => table.bytesOf(id),
+      nextFile: this.#manifest.next,
+      flushed,
+      now: this.#clock.now(),
+      retentionMs: this.#config.retentionMs,
+      pause: rest,
+    })
+    const deleted = this.#deleted.slice()
+    const labelsOf = (id: number) => (table.isDead(id) ? null : table.bytesOf(id))
+    await this.#seriesFile.append(this.#saved, seriesCount, labelsOf, deleted, async () => rest())
+    this.#saved = seriesCount
+    this.#deleted = this.#deleted.slice(deleted.length)
+    replaceFile(path.join(this.#config.dir, 'claims.json'), JSON.stringify([...this.#claims.values()]))
+    this.#install({
+      ...this.#manifest,
+      flushed,
+      next: this.#manifest.next + segments.length,
+      seriesBytes: this.#seriesFile.bytes,
+      seriesCount,
+      segments: [...this.#manifest.segments, ...segments],
+    })
+    for (let id = 0; id < seriesCount; id++) {
+      if (tops[id] === 0) continue
+      this.#head.drop(id, tops[id]!)
+      const wait = rest()
+      if (wait) await wait
+    }
+    this.checkpoint()
+  }
+
+  /** Makes a list of segments the one that counts. */
+  #install(manifest: Manifest): void {
+    writeManifest(this.#config.dir, manifest)
+    this.#manifest = manifest
+    this.#segments.use(manifest.segments)
+    this.#control.bump(CONTROL.manifest)
+  }
+
+  /** Lets the consumers make their state durable, and removes WAL files that nobody needs any more. */
+  checkpoint(): void {
+    let needed = this.#manifest.flushed
+    for (const consumer of this.#consumers) {
+      try {
+        needed = Math.min(needed, consumer.checkpoint())
+      } catch (error) {
+        needed = -1
+        this.#log.error('A consumer of the write-ahead log could not save its state.', {
+          consumer: consumer.name,
+          error,
+        })
+      }
+    }
+    this.#wal.truncate(needed)
+  }
+
+  /** Flushes everything, so that the next start has nothing to replay. */
+  async close(): Promise<void> {
+    this.commit()
+    this.#hurry = true
+    await this.#flushing?.catch(() => undefined)
+    try {
+      if (this.#head.samples > 0 || this.#saved < this.#table.count || this.#deleted.length > 0) {
+        await this.flush(async () => undefined)
+      }
+    } catch (error) {
+      this.#log.error('The head could not be flushed; the next start replays it.', { error })
+    }
     this.#wal.close()
+    this.checkpoint()
+    this.#segments.close()
   }
 
   // -------------------------------------------------------------------------------------------------- checks
@@ -266,8 +448,9 @@ export class Store {
     if (here !== undefined) {
       return words[2 * here] === low && words[2 * here + 1] === high ? DUPLICATE : this.#refuse('conflict')
     }
-    if (this.#head.find(id, time)) {
-      return this.#head.foundLow === low && this.#head.foundHigh === high ? DUPLICATE : this.#refuse('conflict')
+    for (const place of [this.#head, this.#segments]) {
+      if (!place.find(id, time)) continue
+      return place.foundLow === low && place.foundHigh === high ? DUPLICATE : this.#refuse('conflict')
     }
     return STORED_LATE
   }
@@ -282,7 +465,7 @@ export class Store {
     const at = (id * LINE) / 2 + NEWEST
     const known = this.#seriesArea.floats[at]!
     if (!Number.isNaN(known)) return known
-    const newest = this.#head.newest(id)
+    const newest = Math.max(this.#head.newest(id), this.#segments.newest(id))
     this.#seriesArea.floats[at] = newest
     this.#seriesArea.words[id * LINE + LENGTH]! |= VALUE_UNKNOWN
     return newest
@@ -297,15 +480,34 @@ export class Store {
     const end = this.#table.count
     encodeBatch(record, accepted, this.#defined, end, (id) => this.#table.bytesOf(id), claim)
     try {
-      const position = this.#wal.append(RECORD.batch, record)
+      const position = this.#writeRecord(RECORD.batch)
       this.#defined = end
       return position
     } catch (error) {
       // Nothing was stored: what the checks noted about these series is looked up again.
-      for (let i = 0; i < accepted.count; i++) this.#seriesArea.floats[(accepted.ids[i]! * LINE) / 2 + NEWEST] = NaN
+      for (let i = 0; i < accepted.count; i++) this.#forget(accepted.ids[i]!)
+      throw error
+    }
+  }
+
+  #writeRecord(type: number): number {
+    try {
+      return this.#wal.append(type, this.#record)
+    } catch (error) {
       this.#log.error('The write-ahead log cannot be written.', { error })
       throw unavailable('The disk takes no more samples.', 10, 'disk_full')
     }
+  }
+
+  /** The newest time of a series has to be looked up when it is needed next. */
+  #forget(id: number): void {
+    this.#seriesArea.floats[(id * LINE) / 2 + NEWEST] = NaN
+  }
+
+  #kill(id: number): void {
+    this.#table.kill(id)
+    this.#head.clear(id)
+    this.#deleted.push(id)
   }
 
   #apply(batch: Samples): void {
@@ -369,40 +571,45 @@ export class Store {
     const batch = samples(4096)
     const after = new Map(this.#consumers.map((consumer) => [consumer, consumer.resumeAfter()] as const))
     const floats = () => this.#seriesArea.floats
+    const { flushed } = this.#manifest
     const { next, files, damage } = replayWal(path.join(this.#config.dir, 'wal'), true, (type, position, payload) => {
-      if (type !== RECORD.batch) return
-      const claim = decodeBatch(payload, batch, (id, labels) => {
-        if (id >= this.#table.count) this.#table.restore(id, labels, false)
-      })
-      if (claim) this.#remember(claim)
-      let kept = 0
-      for (let i = 0; i < batch.count; i++) {
-        const id = batch.ids[i]!
-        if (id >= this.#table.count || this.#table.isDead(id)) continue
-        const time = batch.times[i]!
-        const at = (id * LINE) / 2 + NEWEST
-        const low = batch.words[2 * i]!
-        const high = batch.words[2 * i + 1]!
-        if (!(time <= floats()[at]!)) {
-          floats()[at] = time
-          this.#head.append(id, time, low, high)
-        } else if (!this.#head.find(id, time)) this.#head.insertLate(id, time, low, high)
-        batch.ids[kept++] = id
+      if (type === RECORD.delete) {
+        const reader = new ByteReader(payload)
+        for (let n = reader.varint(); n > 0; n--) {
+          const id = reader.varint()
+          if (id < this.#table.count && !this.#table.isDead(id)) this.#kill(id)
+        }
+        return
       }
-      this.#head.publish(batch.ids, kept)
+      if (type !== RECORD.batch) return
+      const claim = decodeBatch(payload, batch, (id, labels) => this.#table.restore(id, labels))
+      if (claim) this.#remember(claim)
+      if (position > flushed) {
+        const { count, ids, times, words } = batch
+        for (let i = 0; i < count; i++) {
+          const id = ids[i]!
+          if (id >= this.#table.count || this.#table.isDead(id)) continue
+          const time = times[i]!
+          const at = (id * LINE) / 2 + NEWEST
+          if (!(time <= floats()[at]!)) {
+            floats()[at] = time
+            this.#head.append(id, time, words[2 * i]!, words[2 * i + 1]!)
+          } else if (!this.#head.find(id, time)) this.#head.insertLate(id, time, words[2 * i]!, words[2 * i + 1]!)
+        }
+        this.#head.publish(ids, count)
+      }
       this.#feed(position, batch, after)
     })
-    const last = Math.max(next - 1, ...after.values())
     for (const one of damage) this.#log.error('Part of the write-ahead log is damaged; it was set aside.', { ...one })
+    this.#control.figures[FIGURE.damagedFiles]! += damage.length
     for (let id = 0; id < this.#table.count; id++) {
-      if (floats()[(id * LINE) / 2 + NEWEST] !== Number.NEGATIVE_INFINITY) floats()[(id * LINE) / 2 + NEWEST] = NaN
+      if (floats()[(id * LINE) / 2 + NEWEST] !== Number.NEGATIVE_INFINITY) this.#forget(id)
     }
     this.#defined = this.#table.count
     this.#table.publish()
+    const last = Math.max(next - 1, flushed, ...after.values())
     return new Wal(path.join(this.#config.dir, 'wal'), last + 1, files)
   }
 }
 
 const claimBytes = (claim: Claim) => 200 + 2 * (claim.key.length + claim.answer.length + claim.fingerprint.length)
-
-export const LATE_IN_HEAD_MS = HOUR
