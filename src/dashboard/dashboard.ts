@@ -40,7 +40,11 @@ export interface Dashboard {
 
 /** A pause after which history is read anew. */
 const PAUSE_MS = 30 * SECOND
+/** Steps on the way: listed among the events, but the charts mark only where they led. */
+const MINOR = new Set(['started', 'restarting'])
 const REFILL_EVERY_MS = 5 * MINUTE
+/** How long a message or a snapshot waits for history before it goes without. */
+const PATIENCE_MS = SECOND
 
 export function createDashboard(deps: DashboardDeps): Dashboard {
   const { sources, scheduler, config, log, telemetry } = deps
@@ -49,23 +53,27 @@ export function createDashboard(deps: DashboardDeps): Dashboard {
   let state: FeedState = emptyFeed
   let message: Update | null = null
   let refilledAt = Number.NEGATIVE_INFINITY
+  let refilling: Promise<void> | null = null
+  let refilled: Refill | null = null
   let ticking: Promise<Update> | null = null
   let timer: Cancel | null = null
   let stopped = false
-  const encodings = new Map<Range, Encoded>()
+  const encodings = new Map<Range, Encoded & { complete: true }>()
 
   const hub = createHub({
     scheduler,
+    log,
     clientsMax: () => config().clientsMax,
     snapshot,
+    sent: telemetry.counter('dashboard_messages_sent_total', 'Messages sent to dashboards.'),
+    skipped: telemetry.counter('dashboard_messages_skipped_total', 'Messages not sent because a dashboard was slow.'),
+    closed: telemetry.counter('dashboard_clients_closed_total', 'Dashboards closed because they read too slowly.'),
     watched(watched) {
       timer?.cancel()
-      timer = watched && !stopped ? scheduler.after(0, beat) : null
+      timer = watched && !stopped ? scheduler.after(0, () => void beat()) : null
     },
   })
   telemetry.gauge('dashboard_clients', 'Open dashboards.', {}, () => hub.size)
-  telemetry.gauge('dashboard_messages_sent_total', 'Messages sent to dashboards.', {}, () => hub.counts.sent)
-  telemetry.gauge('dashboard_skipped_total', 'Messages not sent to slow dashboards.', {}, () => hub.counts.skipped)
 
   /** One period: read, step, send; the next beat keeps the rhythm however long this one took. */
   async function beat() {
@@ -77,7 +85,7 @@ export function createDashboard(deps: DashboardDeps): Dashboard {
       log.error('the dashboard could not make its message', { error })
     }
     const rest = config().period * SECOND - (clock.monotonic() - started)
-    if (hub.size > 0 && !stopped) timer = scheduler.after(Math.max(1, rest), beat)
+    if (hub.size > 0 && !stopped) timer = scheduler.after(Math.max(1, rest), () => void beat())
   }
 
   function tick(): Promise<Update> {
@@ -105,28 +113,38 @@ export function createDashboard(deps: DashboardDeps): Dashboard {
   async function read(windowMs: number): Promise<FeedInput> {
     const now = clock.now()
     const paused = state.at === null || now < state.at || now - state.at > PAUSE_MS
-    const due = paused || clock.monotonic() - refilledAt > REFILL_EVERY_MS
+    if ((paused || clock.monotonic() - refilledAt > REFILL_EVERY_MS) && !refilling) startRefill(now, windowMs)
     try {
-      const [latest, refill] = await Promise.all([
-        sources.latest(METRIC_KEYS.map((key) => MEANING[key].name)),
-        due ? readRefill(now, windowMs) : null,
-      ])
-      if (refill) refilledAt = clock.monotonic()
+      const latest = await sources.latest(METRIC_KEYS.map((key) => MEANING[key].name))
+      if (paused && refilling) await Promise.race([refilling, scheduler.sleep(PATIENCE_MS)])
       const samples: Partial<Record<MetricKey, Point>> = {}
       for (const key of METRIC_KEYS) {
         const sample = latest.get(MEANING[key].name)
         if (sample) samples[key] = sample
       }
+      const refill = refilled
+      refilled = null
       return { samples, refill, processes: sources.processes(), problem: null }
     } catch (error) {
       log.debug('dashboard: reading failed', { error: messageOf(error) })
-      return {
-        samples: {},
-        refill: null,
-        processes: sources.processes(),
-        problem: 'the store of metrics does not answer.',
-      }
+      const problem = 'the store of metrics does not answer.'
+      return { samples: {}, refill: null, processes: sources.processes(), problem }
     }
+  }
+
+  /** Beside the beat: a reader that is busy with somebody's long query must not hold back the newest values. */
+  function startRefill(now: Millis, windowMs: number) {
+    refilling = readRefill(now, windowMs)
+      .then(
+        (refill) => {
+          refilled = refill
+          refilledAt = clock.monotonic()
+        },
+        (error: unknown) => log.debug('dashboard: history could not be read', { error: messageOf(error) }),
+      )
+      .finally(() => {
+        refilling = null
+      })
   }
 
   async function readRefill(now: Millis, windowMs: number): Promise<Refill> {
@@ -149,46 +167,39 @@ export function createDashboard(deps: DashboardDeps): Dashboard {
     return message && age >= 0 && age < config().period * SECOND ? message : tick()
   }
 
-  async function snapshot(range: Range): Promise<Encoded> {
+  async function snapshot(range: Range): Promise<Encoded & { complete: boolean }> {
     if (!message) await tick()
-    const [chart, recent] = await Promise.all([chartOf(range), recentOf()])
+    const [chart, recent] = await Promise.all([
+      inTime(() => history.chart(range)),
+      inTime(() => history.recent(limitsOf(config()), usual())),
+    ])
     // From here on nothing waits: what is encoded is the newest state there is.
     const now = message!
+    const complete = chart !== null && recent !== null
     const known = encodings.get(range)
-    if (known?.seq === now.seq) return known
+    if (known?.seq === now.seq && complete) return known
     const whole: Snapshot = {
       ...now,
       type: 'snapshot',
       range,
-      history: chart,
-      recent,
+      history: chart ?? { from: now.timestamp, step: RANGES[range].step, series: {} },
+      recent: recent ?? { from: now.timestamp, step: 60, series: {} },
       events: marked(clock.now() - RANGES[range].seconds * SECOND, clock.now()),
     }
     const encoded = { seq: now.seq, text: JSON.stringify(whole) }
-    encodings.set(range, encoded)
-    return encoded
+    if (complete) encodings.set(range, { ...encoded, complete })
+    return { ...encoded, complete }
   }
 
-  /** History that cannot be read is empty: the live part of the page goes on, and says why. */
-  async function chartOf(range: Range) {
-    try {
-      return await history.chart(range)
-    } catch {
-      return { from: toIso(clock.now()), step: RANGES[range].step, series: {} }
-    }
+  /** History, or null when it cannot be read soon: the live part of the page goes on without it. */
+  function inTime<T>(read: () => Promise<T>): Promise<T | null> {
+    return Promise.race([read().catch(() => null), scheduler.sleep(PATIENCE_MS).then(() => null)])
   }
 
-  async function recentOf() {
-    const usual = Object.fromEntries(METRIC_KEYS.map((key) => [key, state.normals[key]?.median ?? null]))
-    try {
-      return await history.recent(limitsOf(config()), usual)
-    } catch {
-      return { from: toIso(clock.now()), step: 60, series: {} }
-    }
-  }
+  const usual = () => Object.fromEntries(METRIC_KEYS.map((key) => [key, state.normals[key]?.median ?? null]))
 
   function marked(since: Millis, until: Millis): DashboardEvent[] {
-    const events = sources.events(since, until).filter((event) => !event.minor)
+    const events = sources.events(since, until).filter((event) => !MINOR.has(event.action))
     return events.slice(-200).map(shown)
   }
 

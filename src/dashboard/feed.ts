@@ -261,9 +261,9 @@ function sinceOf(
     if (value === null || !rule) continue
     const from = (limit: number, before: Millis | null): Millis | null => {
       if (!isBeyond(value, limit, rule.side)) return null
-      if (before !== null) return before
       const history = input.refill?.[key]
-      return (history && beyondSince(history.fine, history.coarse, limit, rule.side, HOUR / 4)) ?? now
+      const found = history ? beyondSince(history.fine, history.coarse, limit, rule.side, HOUR / 4) : null
+      return Math.min(before ?? now, found ?? now)
     }
     const before = state.at !== null && now >= state.at && now - state.at < MINUTE ? state.since[key] : undefined
     since[key] = {

@@ -56,18 +56,13 @@ export function judge(value: number, limits: Limits): { readonly state: Threshol
   return { state: 'ok', limit: null }
 }
 
-/** Mean of the points with from < at ≤ to, their number and the first of them. */
+/** Mean of the points with from < at ≤ to (NaN without any), their number and the time of the first. */
 export function windowMean(points: readonly Point[], from: Millis, to: Millis) {
-  let sum = 0
-  let count = 0
-  let first = Number.POSITIVE_INFINITY
-  for (const point of points) {
-    if (point.at <= from || point.at > to) continue
-    sum += point.value
-    count++
-    first = Math.min(first, point.at)
-  }
-  return { mean: count === 0 ? Number.NaN : sum / count, count, first }
+  const inside = points.filter((point) => point.at > from && point.at <= to)
+  let mean = inside.length === 0 ? Number.NaN : 0
+  // Divided first: the sum of large values would leave the numbers.
+  for (const point of inside) mean += point.value / inside.length
+  return { mean, count: inside.length, first: inside[0]?.at ?? Number.POSITIVE_INFINITY }
 }
 
 export interface Movement {
@@ -90,7 +85,8 @@ export function movement(
   const before = windowMean(points, now - 2 * windowMs, now - windowMs)
   if (last.count < 2 || before.count < 2 || before.first > now - 1.5 * windowMs) return null
   const by = last.mean - before.mean
-  const band = 0.05 * Math.abs(before.mean)
+  // A hair more, so that five per cent to the digit is not more than five per cent.
+  const band = 0.05 * Math.abs(before.mean) * (1 + 1e-9)
   const trend: Trend = by > band ? 'increasing' : by < -band ? 'decreasing' : 'stable'
   if (kind === 'absolute') return { trend, change: rounded(by) }
   return { trend, change: before.mean === 0 ? null : rounded((100 * by) / Math.abs(before.mean)) }
@@ -140,9 +136,9 @@ export function beyondSince(
   return since
 }
 
-/** Four significant digits: more is noise, and bytes to every client. */
+/** Four significant digits: more is noise, and bytes to every client. Finite, whatever was divided. */
 export function rounded(value: number): number {
-  return value === 0 ? 0 : Number(value.toPrecision(4))
+  return value === 0 ? 0 : Number(Math.max(-1e300, Math.min(1e300, value)).toPrecision(4))
 }
 
 export const isBeyond = beyond

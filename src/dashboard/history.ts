@@ -23,15 +23,21 @@ export interface HistoryReader {
 }
 
 export function createHistory(sources: DashboardSources, clock: Clock): HistoryReader {
-  const kept = new Map<string, { readonly until: number; readonly value: Promise<unknown> }>()
+  const kept = new Map<string, { until: number; readonly value: Promise<unknown> }>()
 
+  /** One reading at a time for each key; its answer serves all for `forMs` after it came. */
   function cached<T>(key: string, forMs: number, read: () => Promise<T>): Promise<T> {
-    const now = clock.monotonic()
     const known = kept.get(key)
-    if (known && known.until > now) return known.value as Promise<T>
+    if (known && known.until > clock.monotonic()) return known.value as Promise<T>
     const value = read()
-    kept.set(key, { until: now + forMs, value })
-    value.catch(() => kept.delete(key))
+    const entry = { until: Number.POSITIVE_INFINITY, value }
+    kept.set(key, entry)
+    value.then(
+      () => {
+        entry.until = clock.monotonic() + forMs
+      },
+      () => kept.delete(key),
+    )
     return value
   }
 

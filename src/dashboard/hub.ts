@@ -8,7 +8,9 @@
  * few milliseconds to let others run, so a thousand dashboards delay nobody, and one that does not read holds back
  * nothing but itself: what waits for it is bounded.
  */
+import type { Log } from '../base/log.ts'
 import type { Scheduler } from '../base/scheduler.ts'
+import type { Counter } from '../base/telemetry.ts'
 import type { ClientMessage, Range } from './protocol.ts'
 import { CLOSE, isRange } from './protocol.ts'
 
@@ -29,17 +31,20 @@ export interface Encoded {
 
 export interface HubOptions {
   readonly scheduler: Scheduler
+  readonly log: Log
   readonly clientsMax: () => number
-  /** The newest state as a snapshot over `range`. */
-  readonly snapshot: (range: Range) => Promise<Encoded>
+  /** The newest state as a snapshot over `range`; not complete while its history could not be read. */
+  readonly snapshot: (range: Range) => Promise<Encoded & { readonly complete: boolean }>
+  /** Messages sent, messages not sent to a slow client, clients closed for slowness. */
+  readonly sent: Counter
+  readonly skipped: Counter
+  readonly closed: Counter
   /** Called when the first client came, and when the last one left. */
   readonly watched: (watched: boolean) => void
 }
 
 export interface Hub {
   readonly size: number
-  /** Messages sent, clients skipped and clients closed for slowness, since the start. */
-  readonly counts: { readonly sent: number; readonly skipped: number; readonly closed: number }
   join(socket: ClientSocket, range: Range): void
   /** Resolves when every client was sent to or skipped. */
   broadcast(message: Encoded): Promise<void>
@@ -71,8 +76,7 @@ export function createHub(options: HubOptions): Hub {
   const { scheduler } = options
   const clients = new Set<Client>()
   const asking = new Set<Client>()
-  const counts = { sent: 0, skipped: 0, closed: 0 }
-  let serving = false
+  const serving = new Set<Range>()
 
   function leave(client: Client) {
     asking.delete(client)
@@ -81,7 +85,7 @@ export function createHub(options: HubOptions): Hub {
 
   function send(client: Client, message: Encoded) {
     client.seq = message.seq
-    counts.sent++
+    options.sent.add()
     client.socket.send(message.text)
   }
 
@@ -98,27 +102,31 @@ export function createHub(options: HubOptions): Hub {
     }
   }
 
-  /** Snapshots for all that ask, one encoding for each range. */
-  async function serve() {
-    if (serving) return
-    serving = true
+  /** A snapshot for all that ask for this range: encoded once, and a slow reading of one range delays no other. */
+  async function serve(range: Range) {
+    if (serving.has(range)) return
+    serving.add(range)
     try {
-      while (asking.size > 0) {
-        const { range } = asking.values().next().value!
+      for (;;) {
         const served = [...asking].filter((client) => client.range === range)
+        if (served.length === 0) return
         for (const client of served) asking.delete(client)
         const message = await options.snapshot(range)
         await paced(served, (client) => {
           if (client.range !== range) return
-          client.wants = false
+          // What is missing comes with a later period.
+          client.wants = !message.complete
           client.servedAt = scheduler.clock.monotonic()
           // A broadcast may have overtaken what was encoded: the client must not go back in time.
           if (message.seq >= client.seq) send(client, message)
           else ask(client)
         })
       }
+    } catch (error) {
+      // Whoever asked still wants one and is served with the next period.
+      options.log.error('a snapshot of the dashboard could not be made', { error })
     } finally {
-      serving = false
+      serving.delete(range)
     }
   }
 
@@ -127,7 +135,7 @@ export function createHub(options: HubOptions): Hub {
     const soon = scheduler.clock.monotonic() - client.servedAt < ASK_EVERY_MS
     if (soon || client.socket.bufferedAmount > BUFFER_MAX) return // the next period sees to it
     asking.add(client)
-    scheduler.after(0, serve)
+    scheduler.after(0, () => void serve(client.range))
   }
 
   function heard(client: Client, data: Uint8Array) {
@@ -142,7 +150,6 @@ export function createHub(options: HubOptions): Hub {
     get size() {
       return clients.size
     },
-    counts,
     join(socket, range) {
       if (clients.size >= options.clientsMax()) return socket.close(CLOSE.tryLater, 'too many dashboards are open')
       const client: Client = { socket, range, wants: true, servedAt: Number.NEGATIVE_INFINITY, seq: -1, skipped: 0 }
@@ -155,17 +162,19 @@ export function createHub(options: HubOptions): Hub {
     async broadcast(message) {
       await paced([...clients], (client) => {
         if (client.socket.bufferedAmount > BUFFER_MAX) {
-          counts.skipped++
+          options.skipped.add()
           if (++client.skipped < SKIPS_MAX) return
-          counts.closed++
+          options.closed.add()
           leave(client)
           return client.socket.close(CLOSE.tryLater, 'reads too slowly')
         }
         client.skipped = 0
-        if (client.wants && !asking.has(client)) asking.add(client)
         if (client.seq >= 0 && client.seq < message.seq) send(client, message)
+        if (client.wants) asking.add(client)
       })
-      if (asking.size > 0) await serve()
+      for (const range of new Set([...asking].map((client) => client.range))) {
+        scheduler.after(0, () => void serve(range))
+      }
     },
     close() {
       for (const client of [...clients]) {

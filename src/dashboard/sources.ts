@@ -34,8 +34,6 @@ export interface EventView {
   /** `restarting`, `exited`: a verb for the title. */
   readonly action: string
   readonly detail: string
-  /** Listed, but not marked on the charts. */
-  readonly minor: boolean
 }
 
 /**
