@@ -175,6 +175,9 @@ export function withoutSecrets(snapshot: Snapshot): Snapshot {
   return deepFreeze({ version: snapshot.version, values: Object.fromEntries(values) as Values })
 }
 
+/** OM_TOKEN: what commands that speak to a running platform show it. */
+export const tokenGiven = (env: LoadOptions['env'] = process.env): string | null => env.OM_TOKEN || null
+
 /** OM_DEBUG=1: errors of the command line show where they came from. */
 export const debugWanted = (env: LoadOptions['env'] = process.env) => (env.OM_DEBUG ?? '') !== ''
 
