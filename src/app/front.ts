@@ -51,8 +51,8 @@ export interface FrontOptions {
 
 const STOP_MS = 10 * SECOND
 /** Of those: for requests to finish, for children to make all durable. The rest is for the logs. */
-const STOP_REQUESTS_MS = 4 * SECOND
-const STOP_CHILDREN_MS = 5 * SECOND
+const STOP_REQUESTS_MS = 3.5 * SECOND
+const STOP_CHILDREN_MS = 4.5 * SECOND
 const WINDOW_MS = 5 * SECOND
 const MISSED_MAX = 1_000
 

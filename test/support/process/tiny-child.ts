@@ -29,7 +29,8 @@ const server = createServer((request, response) => {
   request.on('data', (chunk: Buffer) => chunks.push(chunk))
   request.on('end', async () => {
     const body = Buffer.concat(chunks)
-    if (url.pathname === '/slow') await new Promise((resolve) => setTimeout(resolve, Number(url.searchParams.get('ms'))))
+    if (url.pathname === '/slow')
+      await new Promise((resolve) => setTimeout(resolve, Number(url.searchParams.get('ms'))))
     if (url.pathname === '/die') process.kill(process.pid, 'SIGKILL')
     if (url.pathname === '/crash') setImmediate(() => undefinedFunction())
     if (url.pathname === '/log') log.error(url.searchParams.get('message') ?? '', { error: new Error('as asked') })
