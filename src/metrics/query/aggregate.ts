@@ -4,9 +4,9 @@
  */
 import { METRIC_NAME } from '../labels.ts'
 import type { Aggregate, AggregateOp, Expr } from './ast.ts'
-import type { Column, Context, Grid } from './context.ts'
+import type { Column, Context, Dialect, Grid } from './context.ts'
 import type { Metric } from './labelset.ts'
-import { Grouping, keyOf, setLabel } from './labelset.ts'
+import { compareLabels, Grouping, keyOf, setLabel } from './labelset.ts'
 import { quote } from './lex.ts'
 import { formatPlain, formatShort, quantile } from './numeric.ts'
 import type { Vector } from './vector.ts'
@@ -76,7 +76,7 @@ function fold(ctx: Context, expr: Aggregate, input: Vector, grid: Grid): Vector 
   const groups = groupsOf(expr, input)
   const member = ctx.column(grid.count)
   ctx.reserve(grid.count * 24)
-  const folding = folds[expr.op]!(grid.count)
+  const folding = folds[expr.op]!(grid.count, ctx.dialect)
   return groupVector(expr, groups, (index, into) => {
     into.present.fill(0, 0, grid.count)
     folding.begin(grid.count)
@@ -88,7 +88,7 @@ function fold(ctx: Context, expr: Aggregate, input: Vector, grid: Grid): Vector 
   })
 }
 
-const folds: Readonly<Partial<Record<AggregateOp, (count: number) => Fold>>> = {
+const folds: Readonly<Partial<Record<AggregateOp, (count: number, dialect: Dialect) => Fold>>> = {
   sum(steps) {
     const lost = new Float64Array(steps)
     return {
@@ -196,8 +196,8 @@ const folds: Readonly<Partial<Record<AggregateOp, (count: number) => Fold>>> = {
   },
   min: () => extreme((value, best) => value < best),
   max: () => extreme((value, best) => value > best),
-  stdvar: (steps) => deviation(steps, false),
-  stddev: (steps) => deviation(steps, true),
+  stdvar: (steps, dialect) => deviation(steps, dialect, false),
+  stddev: (steps, dialect) => deviation(steps, dialect, true),
 }
 
 function extreme(better: (value: number, best: number) => boolean): Fold {
@@ -217,7 +217,7 @@ function extreme(better: (value: number, best: number) => boolean): Fold {
 }
 
 /** Welford's running variance. */
-function deviation(steps: number, root: boolean): Fold {
+function deviation(steps: number, dialect: Dialect, root: boolean): Fold {
   const counts = new Float64Array(steps)
   const means = new Float64Array(steps)
   return {
@@ -228,7 +228,8 @@ function deviation(steps: number, root: boolean): Fold {
         const value = member.values[k]!
         if (into.present[k] === 0) {
           into.present[k] = 1
-          into.values[k] = Number.isFinite(value) ? 0 : Number.NaN
+          // One infinite value alone deviates by nothing in Prometheus 2.
+          into.values[k] = dialect === 2 || Number.isFinite(value) ? 0 : Number.NaN
           counts[k] = 1
           means[k] = value
           continue
@@ -281,7 +282,9 @@ const distinct = (values: Float64Array): Set<number> => new Set(values)
 const INT64_MAX = 2 ** 63
 
 /** topk, bottomk, limitk, limit_ratio: series as they came, at the steps where they are chosen. */
-function pick(ctx: Context, expr: Aggregate, input: Vector, param: Float64Array, grid: Grid): Vector {
+function pick(ctx: Context, expr: Aggregate, unordered: Vector, param: Float64Array, grid: Grid): Vector {
+  // Of equal values the first is taken: first in the order of labels.
+  const input = grid.count === 1 ? unordered : inOrder(unordered)
   const { op } = expr
   const params = [...distinct(param)]
   const most = params.reduce((a, b) => (b > a ? b : a), Number.NEGATIVE_INFINITY)
@@ -313,7 +316,7 @@ function pick(ctx: Context, expr: Aggregate, input: Vector, param: Float64Array,
       const picked =
         op === 'limitk'
           ? group.members.filter((i) => columns[i]!.present[k] !== 0).slice(0, wanted)
-          : largest(group.members, columns, k, wanted, op === 'topk')
+          : largest(group.members, columns, k, wanted, op === 'topk', ctx.dialect === 2)
       for (const i of picked) chosen[i]![k] = 1
       if (grid.count === 1) order.push(...picked)
     }
@@ -328,9 +331,20 @@ function pick(ctx: Context, expr: Aggregate, input: Vector, param: Float64Array,
   )
 }
 
+function inOrder(vector: Vector): Vector {
+  const indexes = vector.metrics.map((_, i) => i)
+  indexes.sort((a, b) => compareLabels(vector.metrics[a]!.labels, vector.metrics[b]!.labels))
+  return {
+    metrics: indexes.map((i) => vector.metrics[i]!),
+    nameFree: vector.nameFree,
+    fill: (index, into) => vector.fill(indexes[index]!, into),
+  }
+}
+
 /**
  * The `wanted` members with the largest (or smallest) values at a step, the first of them first; NaN is chosen last.
- * A binary heap with the weakest chosen on top.
+ * A binary heap with the weakest chosen on top. Which of equal values is taken follows from how the heap is kept, so it is kept
+ * as Prometheus keeps it: `older`, by taking the weakest out and the new one in; since then by putting it in its place.
  */
 function largest(
   members: readonly number[],
@@ -338,6 +352,7 @@ function largest(
   k: number,
   wanted: number,
   top: boolean,
+  older: boolean,
 ): number[] {
   const heap: number[] = []
   const valueAt = (i: number) => columns[i]!.values[k]!
@@ -381,7 +396,13 @@ function largest(
     const value = valueAt(i)
     const weakest = valueAt(heap[0]!)
     const better = top ? weakest < value : weakest > value
-    if (better || (Number.isNaN(weakest) && !Number.isNaN(value))) {
+    if (!better && !(Number.isNaN(weakest) && (older || !Number.isNaN(value)))) continue
+    if (older && heap.length > 1) {
+      heap[0] = heap.pop()!
+      down()
+      heap.push(i)
+      up(heap.length - 1)
+    } else {
       heap[0] = i
       down()
     }

@@ -37,6 +37,10 @@ const comparison: Readonly<Record<string, (a: number, b: number) => boolean>> = 
   '<=': (a, b) => a <= b,
 }
 
+/** The result is no longer what the name says. Prometheus 2 forgot atan2. */
+const changesMeaning = (ctx: Context, op: BinaryOp): boolean =>
+  !isComparison(op) && (op !== 'atan2' || ctx.dialect === 3)
+
 export function scalarBinary(op: BinaryOp, left: Float64Array, right: Float64Array): Float64Array {
   const compute = arithmetic[op]
   if (compute) return left.map((value, k) => compute(value, right[k]!))
@@ -60,7 +64,7 @@ export function vectorScalar(
       if (swapped) for (let k = 0; k < grid.count; k++) values[k] = compute(scalar[k]!, values[k]!)
       else for (let k = 0; k < grid.count; k++) values[k] = compute(values[k]!, scalar[k]!)
     })
-    return dropNames(ctx, mapped, grid.count)
+    return changesMeaning(ctx, op) ? dropNames(ctx, mapped, grid.count) : mapped
   }
   const compare = comparison[op]!
   const compared = mapColumns(vector, ({ values, present }) => {
@@ -200,7 +204,7 @@ interface Pairing {
 function resultMetric({ ctx, expr, matching }: Pairing, many: Metric, one: Metric): Metric {
   let labels = many.labels
   const comparing = isComparison(expr.op)
-  if (!comparing || (expr.bool && ctx.dialect === 2)) labels = withoutName(labels)
+  if (changesMeaning(ctx, expr.op) || (expr.bool && ctx.dialect === 2)) labels = withoutName(labels)
   if (matching.card === 'one-to-one') labels = labels.filter(([name]) => matching.labels.includes(name) === matching.on)
   for (const name of matching.include) labels = setLabel(labels, name, one.labels.find(([n]) => n === name)?.[1] ?? '')
   return { labels, dropName: comparing && (many.dropName || (expr.bool && ctx.dialect === 3)) }

@@ -9,10 +9,20 @@ import type { CompiledMatcher, Expr, MatrixSelector, Subquery, VectorSelector } 
 import type { Column, Context, Grid } from './context.ts'
 import { dropStale, isStaleAt } from './context.ts'
 import type { Metric } from './labelset.ts'
+import { compareLabels } from './labelset.ts'
 import type { Vector } from './vector.ts'
 
 const metricsOf = (series: readonly SeriesColumns[]): Metric[] =>
   series.map((s) => ({ labels: s.labels, dropName: false }))
+
+/**
+ * Matched series. An instant query takes them in order of their labels, which shows in its answer and in which of equal
+ * values `topk` takes; over several steps the answer is sorted at the end.
+ */
+function selectSeries(ctx: Context, selector: VectorSelector, from: Millis, to: Millis, grid: Grid): SeriesColumns[] {
+  const series = ctx.select(selector.matchers, from, to)
+  return grid.count === 1 ? series.sort((a, b) => compareLabels(a.labels, b.labels)) : series
+}
 
 /** The name is the same for all, so it tells none apart. */
 export const oneName = (matchers: readonly CompiledMatcher[]): boolean =>
@@ -27,7 +37,7 @@ export function instantSelector(ctx: Context, selector: VectorSelector, grid: Gr
   const smoothed = selector.extended === 'smoothed'
   const from = first - lookback
   const to = smoothed ? last + lookback : last
-  const series = ctx.select(selector.matchers, from, to)
+  const series = selectSeries(ctx, selector, from, to, grid)
   const closed = ctx.dialect === 2
   return {
     metrics: metricsOf(series),
@@ -111,7 +121,7 @@ export function rangeSelector(ctx: Context, matrix: MatrixSelector, grid: Grid):
   const last = first + step * (grid.count - 1)
   const from = first - rangeMs - (selector.extended ? ctx.env.lookbackMs : 0)
   const to = last + (selector.extended === 'smoothed' ? ctx.env.lookbackMs : 0)
-  const series = ctx.select(selector.matchers, from, to)
+  const series = selectSeries(ctx, selector, from, to, grid)
   return {
     metrics: metricsOf(series),
     nameFree: oneName(selector.matchers),
