@@ -9,11 +9,21 @@ import { VERSION } from '../app/version.ts'
 import { messageOf } from '../base/errors.ts'
 import { debugWanted } from '../config/index.ts'
 import { configCommands } from './config.ts'
+import { importCommands } from './import.ts'
+import { replayDetectCommand } from './replay-detect.ts'
 import { say } from './say.ts'
+import { seriesCommands } from './series.ts'
 import { serveCommand } from './serve.ts'
 import { tokenCommands } from './token.ts'
 
-const commands: readonly ((program: Command) => void)[] = [serveCommand, tokenCommands, configCommands]
+const commands: readonly ((program: Command) => void)[] = [
+  serveCommand,
+  tokenCommands,
+  configCommands,
+  importCommands,
+  seriesCommands,
+  replayDetectCommand,
+]
 
 /** Runs one command; the exit code of the process is set, or the process has ended, when it returns. */
 export async function runCommandLine(args: readonly string[]): Promise<void> {
