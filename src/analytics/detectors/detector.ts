@@ -41,7 +41,7 @@ export interface Samples {
 }
 
 /** An extreme fades towards the mean over this time. */
-const LONG_MEMORY_MS = 100 * DAY
+const LONG_MEMORY_MS = 200 * DAY
 /** The same for steps, whose tail is judged by its return level besides. */
 const SHORT_MEMORY_MS = 4 * DAY
 /** A step as large is expected once in this time. */
@@ -54,8 +54,8 @@ const SETTLED_MS = 10 * DAY
 const GROW = 1
 /** Part of the steps that counts as their tail. */
 const TAIL = 0.05
-/** What exceeds the return level counts by this part in the tail. */
-const TAIL_BEYOND = 0.1
+/** Steps in the tail before it is believed. */
+const TAIL_MIN = 10
 /** Least weight of a sample in the scale of steps, and of an exceedance in the tail. */
 const SCALE_WEIGHT = 0.002
 const EXCESS_WEIGHT = 0.01
@@ -81,8 +81,8 @@ const REARM_INTERVALS = 6
 const GAP_INTERVALS = 10
 /** The continuous score remembers evidence for this long. */
 const HOLD_MS = 4 * HOUR
-/** Deviations from the long-run mean at which the continuous score stands at 0.5. */
-const SCORE_DEVIATIONS = 8
+/** Scale of deviations from the long-run mean in the continuous score; alone they stay below 0.5. */
+const SCORE_DEVIATIONS = 20
 /** Absence: at least this long, and this many times the longest gap before. */
 const ABSENT_MS = 5 * MINUTE
 const ABSENT_FACTOR = 3
@@ -283,8 +283,8 @@ export class Detector {
     let upLevel = Infinity
     let downLevel = Infinity
     if (!gap) {
-      if (step > rows[row + UP]! && rows16[row16 + EXCEEDED_UP]! >= 5) upLevel = returnLevel(rows, row + UP, interval)
-      if (-step > rows[row + DOWN]! && rows16[row16 + EXCEEDED_DOWN]! >= 5)
+      if (step > rows[row + UP]! && rows16[row16 + EXCEEDED_UP]! >= TAIL_MIN) upLevel = returnLevel(rows, row + UP, interval)
+      if (-step > rows[row + DOWN]! && rows16[row16 + EXCEEDED_DOWN]! >= TAIL_MIN)
         downLevel = returnLevel(rows, row + DOWN, interval)
     }
     let run = 0
@@ -318,7 +318,7 @@ export class Detector {
             : Math.max(downLevel, MARGIN * stepRange - stepLow)
         const r = Math.abs(step) / (edge + rounding)
         // A step back towards the mean is a recovery; one that this hour has seen before is a habit.
-        if (r > ratio && r > this.#ratio && step * away > 0.3 * step * step)
+        if (r > ratio && r > this.#ratio && step * away > 0.5 * step * step)
           if (slot < 0 || !seasons.knowsStep(step, stepRange)) {
             ratio = r
             view = JUMP_VIEW
@@ -352,7 +352,8 @@ export class Detector {
     }
 
     // From here on the sample is learnt.
-    const strength = Math.max(Math.abs(z) / SCORE_DEVIATIONS, ratio)
+    const distance = Math.abs(z) / (SCORE_DEVIATIONS + Math.abs(z))
+    const strength = Math.max(distance, ratio / this.#ratio)
     const held = rows[row + HELD]! / (1 + passed / HOLD_MS)
     rows[row + HELD] = strength > held ? strength : held
 
@@ -378,8 +379,9 @@ export class Detector {
       const stepMost = warm && stepRange > 0 ? GROW * stepRange : Infinity
       rows[row + STEP_HIGH] = step > stepHigh * short ? Math.min(step, stepHigh * short + stepMost) : stepHigh * short
       rows[row + STEP_LOW] = step < stepLow * short ? Math.max(step, stepLow * short - stepMost) : stepLow * short
-      const up = step > upLevel ? upLevel + TAIL_BEYOND * (step - upLevel) : step
-      const down = -step > downLevel ? downLevel + TAIL_BEYOND * (-step - downLevel) : -step
+      // What exceeds the return level is no part of the tail it is judged by; it counts as that level.
+      const up = step > upLevel ? upLevel : step
+      const down = -step > downLevel ? downLevel : -step
       const size = step > 0 ? up : down
       const weight = Math.max(1 / seen, SCALE_WEIGHT)
       const scale = rows[row + SCALE]! + weight * (Math.abs(size) - rows[row + SCALE]!)
