@@ -13,8 +13,8 @@ import { parseArgs } from 'node:util'
 import { systemClock } from '../src/base/clock.ts'
 import type { Log } from '../src/base/log.ts'
 import { seededRandom } from '../src/base/random.ts'
-import { encodeLabels, labelsOf } from '../src/metrics/labels.ts'
 import { RemoteWriteDecoder } from '../src/metrics/ingest/remote-write.ts'
+import { encodeLabels, labelsOf } from '../src/metrics/labels.ts'
 import { sampleBuffer } from '../src/metrics/metrics.ts'
 import { openReader } from '../src/metrics/store/reader.ts'
 import { Store, storeDefaults } from '../src/metrics/store/store.ts'
@@ -32,20 +32,41 @@ const series = Number(args.series)
 const ticks = Number(args.ticks)
 const batch = Number(args.batch)
 const say = (line: string) => process.stdout.write(`${line}\n`)
-const log: Log = { debug() {}, info: say, warn: say, error: (m, f) => say(`${m} ${JSON.stringify(f)}`), with: () => log }
+const log: Log = {
+  debug() {},
+  info: say,
+  warn: say,
+  error: (m, f) => say(`${m} ${JSON.stringify(f)}`),
+  with: () => log,
+}
 
-const families = ['http_requests_total', 'bytes_total', 'cpu_seconds_total', 'ratio', 'latency_seconds', 'memory_bytes', 'celsius', 'depth', 'size_bytes', 'up']
+const families = [
+  'http_requests_total',
+  'bytes_total',
+  'cpu_seconds_total',
+  'ratio',
+  'latency_seconds',
+  'memory_bytes',
+  'celsius',
+  'depth',
+  'size_bytes',
+  'up',
+]
 const random = seededRandom(7)
 const state = Float64Array.from({ length: series }, () => Math.floor(random.next() * 1e6))
 const noise = () => random.next() + random.next() + random.next() - 1.5
-function valueOf(i: number): number {
+const set = (i: number, value: number): number => {
+  state[i] = value
+  return value
+}
+function nextValue(i: number): number {
   switch (Math.floor((i * families.length) / series)) {
     case 0:
-      return (state[i]! += Math.max(0, Math.round(150 + noise() * 20)))
+      return set(i, state[i]! + Math.max(0, Math.round(150 + noise() * 20)))
     case 1:
-      return (state[i]! += Math.max(0, Math.round(1.5e6 * (1 + 0.4 * noise()))))
+      return set(i, state[i]! + Math.max(0, Math.round(1.5e6 * (1 + 0.4 * noise()))))
     case 2:
-      return (state[i] = Math.round((state[i]! + Math.max(0, 3 + noise())) * 100) / 100)
+      return set(i, Math.round((state[i]! + Math.max(0, 3 + noise())) * 100) / 100)
     case 3:
       return Math.min(1, Math.max(0, 0.5 + 0.08 * noise()))
     case 4:
@@ -55,7 +76,7 @@ function valueOf(i: number): number {
     case 6:
       return Math.round((45 + 1.5 * noise()) * 10) / 10
     case 7:
-      return (state[i] = Math.min(500, Math.max(0, (state[i]! > 500 ? 50 : state[i]!) + Math.round(noise() * 3))))
+      return set(i, Math.min(500, Math.max(0, (state[i]! > 500 ? 50 : state[i]!) + Math.round(noise() * 3))))
     case 8:
       return 4096 * 12_345_678
     default:
@@ -96,7 +117,7 @@ function body(from: number, to: number, time: number): Uint8Array {
     out[at++] = 0x12
     out[at++] = 16
     out[at++] = 0x09
-    out.writeDoubleLE(valueOf(i), at)
+    out.writeDoubleLE(nextValue(i), at)
     at += 8
     out[at++] = 0x10
     varint(time)
@@ -125,7 +146,8 @@ const cpu = () => {
   const { user, system } = process.cpuUsage()
   return (user + system) / 1e6
 }
-const perSecond = (n: number, seconds: number) => `${(n / seconds / 1e6).toFixed(2)}M/CPU-s, ${((seconds / n) * 1e9).toFixed(0)} ns`
+const perSecond = (n: number, seconds: number) =>
+  `${(n / seconds / 1e6).toFixed(2)}M/CPU-s, ${((seconds / n) * 1e9).toFixed(0)} ns`
 const rss = () => `${(process.memoryUsage.rss() / 1e6).toFixed(0)} MB RSS`
 
 const dir = args.dir ?? fs.mkdtempSync(path.join(os.tmpdir(), 'om-bench-'))
@@ -137,23 +159,32 @@ let decode = 0
 let append = 0
 let commit = 0
 let first = 0
+let decodeAlone = 0
 for (let tick = 0; tick < ticks; tick++) {
+  const bodies: Uint8Array[] = []
   for (let from = 0; from < series; from += batch) {
-    const bytes = body(from, Math.min(series, from + batch), start + tick * 15_000)
-    const t0 = cpu()
-    const columns = decoder.decode(bytes)
-    const t1 = cpu()
-    const outcome = store.append(columns, { source: 'remote_write' })
-    const t2 = cpu()
-    store.commit()
-    const t3 = cpu()
-    if (outcome.kind !== 'appended' || outcome.report.accepted !== columns.sampleCount) throw new Error('not all accepted')
-    decode += t1 - t0
-    append += t2 - t1
-    commit += t3 - t2
+    bodies.push(body(from, Math.min(series, from + batch), start + tick * 15_000))
   }
-  if (tick === 0) first = decode + append + commit
+  if (tick % 10 === 1) {
+    const t = cpu()
+    for (const bytes of bodies) decoder.decode(bytes)
+    decodeAlone += cpu() - t
+  }
+  const t = cpu()
+  for (const bytes of bodies) {
+    const columns = decoder.decode(bytes)
+    const outcome = store.append(columns, { source: 'remote_write' })
+    if (outcome.kind !== 'appended' || outcome.report.accepted !== columns.sampleCount)
+      throw new Error('not all accepted')
+  }
+  const done = cpu()
+  store.commit()
+  append += done - t
+  commit += cpu() - done
+  if (tick === 0) first = cpu() - t
 }
+decode = decodeAlone * (ticks / Math.ceil((ticks - 1) / 10))
+append -= decode
 const total = series * ticks
 say(`${series} series x ${ticks}: ${total} samples`)
 say(`new series  ${perSecond(series, first)}`)
@@ -170,7 +201,11 @@ const reads = (what: string) => {
   const buffer = sampleBuffer()
   for (let round = 0; round < 6; round++) {
     const t0 = cpu()
-    const found = reader.readColumns([{ name: '__name__', op: '=', value: families[round % 2 === 0 ? 6 : 3]! }], 0, Infinity)
+    const found = reader.readColumns(
+      [{ name: '__name__', op: '=', value: families[round % 2 === 0 ? 6 : 3]! }],
+      0,
+      Infinity,
+    )
     const t1 = cpu()
     let samples = 0
     for (const one of found) {
@@ -180,7 +215,9 @@ const reads = (what: string) => {
     const t2 = cpu()
     for (const one of found) one.labels.length
     const t3 = cpu()
-    say(`${what}  select ${((t1 - t0) * 1000).toFixed(2)} ms, read ${((t2 - t1) * 1000).toFixed(2)} ms for ${found.length} x ${samples / found.length} (${(((t2 - t1) / samples) * 1e9).toFixed(1)} ns), labels ${((t3 - t2) * 1000).toFixed(2)} ms`)
+    say(
+      `${what}  select ${((t1 - t0) * 1000).toFixed(2)} ms, read ${((t2 - t1) * 1000).toFixed(2)} ms for ${found.length} x ${samples / found.length} (${(((t2 - t1) / samples) * 1e9).toFixed(1)} ns), labels ${((t3 - t2) * 1000).toFixed(2)} ms`,
+    )
   }
 }
 reads('head')

@@ -1,8 +1,10 @@
 /**
  * The head: samples that no segment holds yet, in memory that readers of any thread see (see shared.ts).
  *
- *   open block    newest samples of a series, ascending, 16 bytes each; grows 4 → 16 → 64 → 200 samples
- *   late block    samples that came after a newer one, sorted on arrival
+ *   tail          newest samples of a series, ascending; 4, then 16. Tails of many series share a page of memory: a
+ *                 batch that touches each series once would otherwise miss the TLB for each sample
+ *   body          what the tail held before; 48, then 192
+ *   late block    samples that came after a newer one, sorted on arrival; 4 to 192
  *   sealed chunks full blocks, compressed; a list, newest first
  *
  * A flush seals what is open, hands the chunks to a segment writer, and drops them when the segment stands in the
@@ -11,7 +13,7 @@
 import { CHUNK_MAX, chunkRoom, DECODE_SLACK, decodeChunk, encodeChunk } from './chunk.ts'
 import type { Area, Control } from './shared.ts'
 import {
-  BLOCK,
+  BODY,
   CHUNK,
   CHUNK_AT,
   CHUNK_BYTES,
@@ -22,16 +24,18 @@ import {
   CHUNK_NEXT,
   CLASSES,
   COUNT,
+  COUNTS,
   FIGURE,
   LATE,
-  LATE_COUNT,
   LINE,
+  TAIL,
   VERSION,
   WRITTEN,
 } from './shared.ts'
 
 /** Samples of a block by size class; class 0 is no block. */
-export const CAPACITY = [0, 4, 16, 64, 200] as const
+const CAPACITY = [0, 4, 16, 48, 192] as const
+const TAIL_TOP = 2
 const TOP = 4
 const REGION = 1 << 18
 
@@ -67,6 +71,7 @@ export class Head {
   #freeRegions: number[] = []
   #times = new Float64Array(CHUNK_MAX)
   #values = new Float64Array(CHUNK_MAX)
+  #words = new Int32Array(this.#values.buffer)
   #scratch = new Uint8Array(chunkRoom(CHUNK_MAX) + DECODE_SLACK)
   /** Low and high word of the value that `find` found. */
   foundLow = 0
@@ -92,11 +97,11 @@ export class Head {
     let words = this.#series.words
     let count = words[line + WRITTEN]!
     if (count === CAPACITY[words[line + CLASSES]! & 255]) {
-      this.#makeRoom(id)
+      this.#makeRoom(line)
       words = this.#series.words
       count = words[line + WRITTEN]!
     }
-    const at = words[line + BLOCK]! + count
+    const at = words[line + TAIL]! + count
     this.#blocks.floats[2 * at] = time
     const out = this.#blocks.words
     out[4 * at + 2] = low
@@ -119,34 +124,33 @@ export class Head {
   insertLate(id: number, time: number, low: number, high: number): void {
     const line = id * LINE
     const words = this.#series.words
-    let kind = (words[line + CLASSES]! >> 8) & 255
-    const count = words[line + LATE_COUNT]!
+    const kind = (words[line + CLASSES]! >> 8) & 255
+    let count = words[line + COUNTS]! & 0xffff
     this.#touch(line)
     this.samples++
     if (count === CAPACITY[kind]) {
       if (kind < this.#topClass()) {
         const from = words[line + LATE]!
         const to = this.#allocate(kind + 1)
-        this.#copyBlock(from, to, count)
-        if (kind > 0) this.#free(from, kind)
-        kind++
+        this.#copy(from, to, count)
+        this.#free(from, kind)
         words[line + LATE] = to
-        words[line + CLASSES] = (words[line + CLASSES]! & 255) | (kind << 8)
+        this.#setClass(line, 8, kind + 1)
       } else {
-        this.#sealBlock(line, words[line + LATE]!, count)
-        words[line + LATE_COUNT] = 0
+        this.#seal(line, this.#gather(words[line + LATE]!, count, 0))
+        count = 0
       }
     }
     const block = words[line + LATE]!
     const floats = this.#blocks.floats
     const out = this.#blocks.words
-    let i = words[line + LATE_COUNT]!
+    let i = count
     while (i > 0 && floats[2 * (block + i - 1)]! > time) i--
-    out.copyWithin(4 * (block + i + 1), 4 * (block + i), 4 * (block + words[line + LATE_COUNT]!))
+    out.copyWithin(4 * (block + i + 1), 4 * (block + i), 4 * (block + count))
     floats[2 * (block + i)] = time
     out[4 * (block + i) + 2] = low
     out[4 * (block + i) + 3] = high
-    words[line + LATE_COUNT]!++
+    words[line + COUNTS] = (words[line + COUNTS]! & ~0xffff) | (count + 1)
     this.#touch(line)
   }
 
@@ -154,8 +158,9 @@ export class Head {
   find(id: number, time: number): boolean {
     const line = id * LINE
     const words = this.#series.words
-    if (this.#findInBlock(words[line + BLOCK]!, words[line + WRITTEN]!, time)) return true
-    if (this.#findInBlock(words[line + LATE]!, words[line + LATE_COUNT]!, time)) return true
+    if (this.#findInBlock(words[line + TAIL]!, words[line + WRITTEN]!, time)) return true
+    if (this.#findInBlock(words[line + BODY]!, words[line + COUNTS]! >>> 16, time)) return true
+    if (this.#findInBlock(words[line + LATE]!, words[line + COUNTS]! & 0xffff, time)) return true
     const lines = this.#chunks.words
     const floats = this.#chunks.floats
     for (let chunk = words[line + CHUNK]! - 1; chunk >= 0; chunk = lines[chunk * CHUNK_LINE + CHUNK_NEXT]! - 1) {
@@ -182,10 +187,12 @@ export class Head {
     const line = id * LINE
     const words = this.#series.words
     let newest = Number.NEGATIVE_INFINITY
-    const count = words[line + WRITTEN]!
-    if (count > 0) newest = this.#blocks.floats[2 * (words[line + BLOCK]! + count - 1)]!
-    const late = words[line + LATE_COUNT]!
-    if (late > 0) newest = Math.max(newest, this.#blocks.floats[2 * (words[line + LATE]! + late - 1)]!)
+    const last = (block: number, count: number) => {
+      if (count > 0) newest = Math.max(newest, this.#blocks.floats[2 * (block + count - 1)]!)
+    }
+    last(words[line + TAIL]!, words[line + WRITTEN]!)
+    last(words[line + BODY]!, words[line + COUNTS]! >>> 16)
+    last(words[line + LATE]!, words[line + COUNTS]! & 0xffff)
     const lines = this.#chunks.words
     for (let chunk = words[line + CHUNK]! - 1; chunk >= 0; chunk = lines[chunk * CHUNK_LINE + CHUNK_NEXT]! - 1) {
       newest = Math.max(newest, this.#chunks.floats[chunk * 4 + CHUNK_LAST]!)
@@ -197,29 +204,23 @@ export class Head {
   seal(id: number): number {
     const line = id * LINE
     const words = this.#series.words
-    const late = words[line + LATE_COUNT]!
-    const open = words[line + WRITTEN]!
-    if (late > 0 || open > 0) {
-      this.#touch(line)
-      if (late > 0) {
-        this.#sealBlock(line, words[line + LATE]!, late)
-        this.#free(words[line + LATE]!, (words[line + CLASSES]! >> 8) & 255)
-        words[line + LATE_COUNT] = 0
-        words[line + CLASSES]! &= 255
-      }
-      if (open > 0) {
-        this.#sealBlock(line, words[line + BLOCK]!, open)
-        words[line + COUNT] = 0
-        words[line + WRITTEN] = 0
-        // A block that stays nearly empty between two flushes is given back.
-        const kind = words[line + CLASSES]! & 255
-        if (kind > 1 && open <= CAPACITY[kind - 1]!) {
-          this.#free(words[line + BLOCK]!, kind)
-          words[line + CLASSES]! &= ~255
-        }
-      }
-      this.#touch(line)
+    const late = words[line + COUNTS]! & 0xffff
+    const body = words[line + COUNTS]! >>> 16
+    const tail = words[line + WRITTEN]!
+    if (late + body + tail === 0) return words[line + CHUNK]!
+    this.#touch(line)
+    if (late > 0) this.#seal(line, this.#gather(words[line + LATE]!, late, 0))
+    if (body + tail > 0) {
+      const count = this.#gather(words[line + BODY]!, body, 0)
+      this.#seal(line, this.#gather(words[line + TAIL]!, tail, count))
     }
+    words[line + COUNT] = 0
+    words[line + WRITTEN] = 0
+    words[line + COUNTS] = 0
+    this.#freeClass(line, LATE, 8)
+    // A body that is not filled between two flushes is given back.
+    if (((words[line + CLASSES]! >> 16) & 255) < TOP || body < CAPACITY[TOP - 1]!) this.#freeClass(line, BODY, 16)
+    this.#touch(line)
     return words[line + CHUNK]!
   }
 
@@ -269,15 +270,14 @@ export class Head {
     const line = id * LINE
     const words = this.#series.words
     this.#touch(line)
-    this.samples -= words[line + WRITTEN]! + words[line + LATE_COUNT]!
-    const open = words[line + CLASSES]! & 255
-    const late = (words[line + CLASSES]! >> 8) & 255
-    if (open > 0) this.#free(words[line + BLOCK]!, open)
-    if (late > 0) this.#free(words[line + LATE]!, late)
-    words[line + CLASSES] = 0
+    const counts = words[line + COUNTS]!
+    this.samples -= words[line + WRITTEN]! + (counts & 0xffff) + (counts >>> 16)
     words[line + COUNT] = 0
     words[line + WRITTEN] = 0
-    words[line + LATE_COUNT] = 0
+    words[line + COUNTS] = 0
+    this.#freeClass(line, TAIL, 0)
+    this.#freeClass(line, LATE, 8)
+    this.#freeClass(line, BODY, 16)
     this.#touch(line)
     this.drop(id, words[line + CHUNK]!)
   }
@@ -286,7 +286,7 @@ export class Head {
   has(id: number): boolean {
     const words = this.#series.words
     const line = id * LINE
-    return (words[line + CHUNK]! | words[line + WRITTEN]! | words[line + LATE_COUNT]!) !== 0
+    return (words[line + CHUNK]! | words[line + WRITTEN]! | words[line + COUNTS]!) !== 0
   }
 
   get openBytes(): number {
@@ -310,35 +310,60 @@ export class Head {
     return this.#openBytes < 2 * this.#openBytesMax ? TOP - 1 : TOP - 2
   }
 
-  #makeRoom(id: number): void {
-    const line = id * LINE
+  /** The tail is full: a longer tail, or its samples go to the body, or all of it becomes a chunk. */
+  #makeRoom(line: number): void {
     const words = this.#series.words
     const kind = words[line + CLASSES]! & 255
     const count = words[line + WRITTEN]!
-    const block = words[line + BLOCK]!
-    const top = this.#topClass()
+    const tail = words[line + TAIL]!
     this.#touch(line)
-    if (kind < top) {
+    if (kind < TAIL_TOP) {
       const to = this.#allocate(kind + 1)
-      this.#copyBlock(block, to, count)
-      if (kind > 0) this.#free(block, kind)
-      words[line + BLOCK] = to
-      words[line + CLASSES] = (words[line + CLASSES]! & ~255) | (kind + 1)
+      this.#copy(tail, to, count)
+      this.#free(tail, kind)
+      words[line + TAIL] = to
+      this.#setClass(line, 0, kind + 1)
     } else {
-      this.#sealBlock(line, block, count)
-      words[line + WRITTEN] = 0
-      words[line + COUNT] = 0
-      if (kind > top) {
-        this.#free(block, kind)
-        words[line + BLOCK] = this.#allocate(1)
-        words[line + CLASSES] = (words[line + CLASSES]! & ~255) | 1
+      const bodyKind = (words[line + CLASSES]! >> 16) & 255
+      const body = words[line + COUNTS]! >>> 16
+      if (body + count <= CAPACITY[bodyKind]!) this.#copy(tail, words[line + BODY]! + body, count)
+      else if (bodyKind < this.#topClass() && this.#topClass() > TAIL_TOP) {
+        const wider = Math.max(TAIL_TOP + 1, bodyKind + 1)
+        const to = this.#allocate(wider)
+        this.#copy(words[line + BODY]!, to, body)
+        this.#copy(tail, to + body, count)
+        this.#free(words[line + BODY]!, bodyKind)
+        words[line + BODY] = to
+        this.#setClass(line, 16, wider)
+      } else {
+        this.#seal(line, this.#gather(tail, count, this.#gather(words[line + BODY]!, body, 0)))
+        words[line + COUNTS]! &= 0xffff
+        if (bodyKind > this.#topClass()) this.#freeClass(line, BODY, 16)
+        words[line + COUNT] = 0
+        words[line + WRITTEN] = 0
+        this.#touch(line)
+        return
       }
+      words[line + COUNTS] = (words[line + COUNTS]! & 0xffff) | ((body + count) << 16)
+      words[line + COUNT] = 0
+      words[line + WRITTEN] = 0
     }
     this.#touch(line)
   }
 
-  #copyBlock(from: number, to: number, count: number): void {
-    this.#blocks.words.copyWithin(4 * to, 4 * from, 4 * (from + count))
+  #setClass(line: number, shift: number, kind: number): void {
+    const words = this.#series.words
+    words[line + CLASSES] = (words[line + CLASSES]! & ~(255 << shift)) | (kind << shift)
+  }
+
+  #freeClass(line: number, block: number, shift: number): void {
+    const words = this.#series.words
+    this.#free(words[line + block]!, (words[line + CLASSES]! >> shift) & 255)
+    words[line + CLASSES]! &= ~(255 << shift)
+  }
+
+  #copy(from: number, to: number, count: number): void {
+    if (count > 0) this.#blocks.words.copyWithin(4 * to, 4 * from, 4 * (from + count))
   }
 
   #allocate(kind: number): number {
@@ -376,18 +401,24 @@ export class Head {
     return false
   }
 
-  /** Compresses a block into a new chunk at the front of the series' list. */
-  #sealBlock(line: number, block: number, count: number): void {
+  /** Copies samples of a block to `#times`, `#values` from index `to` on; returns the index behind them. */
+  #gather(block: number, count: number, to: number): number {
     const floats = this.#blocks.floats
     const from = this.#blocks.words
     const times = this.#times
-    const to = new Int32Array(this.#values.buffer)
+    const words = this.#words
     for (let i = 0; i < count; i++) {
       const at = block + i
-      times[i] = floats[2 * at]!
-      to[2 * i] = from[4 * at + 2]!
-      to[2 * i + 1] = from[4 * at + 3]!
+      times[to + i] = floats[2 * at]!
+      words[2 * (to + i)] = from[4 * at + 2]!
+      words[2 * (to + i) + 1] = from[4 * at + 3]!
     }
+    return to + count
+  }
+
+  /** Compresses what was gathered into a new chunk at the front of the series' list. */
+  #seal(line: number, count: number): void {
+    const times = this.#times
     const size = encodeChunk(times, this.#values, 0, count, this.#scratch, 0)
     const at = this.#allocateData(size)
     this.data.bytes.set(this.#scratch.subarray(0, size), at)

@@ -24,7 +24,7 @@ import { SegmentSet } from './segment-set.ts'
 import type { StoreShare } from './shared.ts'
 import {
   Area,
-  BLOCK,
+  BODY,
   CHUNK,
   CHUNK_AT,
   CHUNK_COUNT,
@@ -34,11 +34,12 @@ import {
   CHUNK_NEXT,
   CONTROL,
   COUNT,
+  COUNTS,
   Control,
   FIGURE,
   LATE,
-  LATE_COUNT,
   LINE,
+  TAIL,
   VERSION,
 } from './shared.ts'
 
@@ -185,15 +186,18 @@ class StoreReader implements ColumnReader {
       let torn = false
       try {
         const open = Atomics.load(words, line + COUNT)
-        const late = words[line + LATE_COUNT]!
+        const counts = words[line + COUNTS]!
         const top = words[line + CHUNK]!
-        if (open + late + top === 0) return
+        if ((open | counts | top) === 0) return
         this.#blocks.refresh()
         this.#chunks.refresh()
         this.#data.refresh()
         if (top > 0) this.#readChunks(top, from, to)
-        if (late > 0) this.#copyBlock(words[line + LATE]!, late, from, to)
-        if (open > 0) this.#copyBlock(words[line + BLOCK]!, open, from, to)
+        if (counts !== 0) {
+          this.#copyBlock(words[line + LATE]!, counts & 0xffff, from, to)
+          this.#copyBlock(words[line + BODY]!, counts >>> 16, from, to)
+        }
+        this.#copyBlock(words[line + TAIL]!, open, from, to)
       } catch (error) {
         torn = true
         Atomics.add(this.#barrier, 0, 1)
@@ -231,6 +235,7 @@ class StoreReader implements ColumnReader {
   }
 
   #copyBlock(block: number, count: number, from: Millis, to: Millis): void {
+    if (count === 0) return
     const floats = this.#blocks.floats
     let low = 0
     let high = count

@@ -9,7 +9,7 @@ import { randomBytes } from 'node:crypto'
 import type { LabelLimits } from './raw-labels.ts'
 import { canonicalise } from './raw-labels.ts'
 import type { Area, Control } from './shared.ts'
-import { AFTER, CONTROL, DEAD, HASH, LABEL, LENGTH, LENGTH_MASK, LINE, NEWEST } from './shared.ts'
+import { AFTER, CONTROL, DEAD, LABEL, LENGTH, LENGTH_MASK, LINE, NEWEST } from './shared.ts'
 
 export const UNKNOWN = -1
 export const BAD_LABELS = -2
@@ -157,11 +157,13 @@ export class SeriesTable {
     const words = this.#series.words
     const line = id * LINE
     if (this.isDead(id)) return
-    words[line + LENGTH]! |= DEAD
-    this.live--
-    let slot = words[line + HASH]! & this.#mask
+    const bytes = this.bytesOf(id)
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+    let slot = hashBytes(view, bytes, 0, bytes.length, this.#seed) & this.#mask
     while (this.#slots[2 * slot] !== id + 1) slot = (slot + 1) & this.#mask
     this.#remove(slot)
+    words[line + LENGTH]! |= DEAD
+    this.live--
     this.#aliases.clear()
     this.#control.bump(CONTROL.deleted)
   }
@@ -200,7 +202,6 @@ export class SeriesTable {
     const words = this.#series.words
     words[id * LINE + LABEL] = this.#labelEnd / 4
     words[id * LINE + LENGTH] = bytes.length
-    words[id * LINE + HASH] = hash
     this.#series.floats[id * (LINE / 2) + NEWEST] = -Infinity
     this.#labelEnd = Math.ceil(end / 4) * 4
     this.count++

@@ -5,7 +5,7 @@
  *   control   64 counters (see CONTROL) and 64 figures (see FIGURE)
  *   series    one line of 64 bytes per series id (see the words below)
  *   labels    canonical label bytes, each at a multiple of 4, padded with zeros
- *   blocks    open samples, 16 bytes each: time, value
+ *   blocks    open samples, 16 bytes each: time, value; blocks of several sizes (see head.ts)
  *   chunks    32 bytes per sealed chunk of the head: next, place in `data`, bytes, count, first time, last time
  *   data      bytes of sealed chunks
  *
@@ -21,23 +21,24 @@ export const VERSION = 0
 export const LABEL = 1
 /** Length of the label bytes (24 bits) and flags. */
 export const LENGTH = 2
-/** Open block, in samples. */
-export const BLOCK = 3
-/** Samples of the open block that readers may see. */
+/** Tail: the block of the newest samples, in units of a sample. */
+export const TAIL = 3
+/** Samples of the tail that readers may see. */
 export const COUNT = 4
-/** Samples of the open block that the writer has written. */
+/** Samples of the tail that the writer has written. */
 export const WRITTEN = 5
 /** Newest sealed chunk + 1; 0: none. */
 export const CHUNK = 6
+/** Body: the block of the samples before the tail. */
+export const BODY = 7
 /** Block of late samples, sorted by time. */
-export const LATE = 7
-export const LATE_COUNT = 8
-/** Size classes: open block in the low byte, late block in the next. */
-export const CLASSES = 9
+export const LATE = 8
+/** Samples of the late block in the low 16 bits, of the body in the high 16. */
+export const COUNTS = 9
+/** Size classes: tail in the low byte, late block, body. */
+export const CLASSES = 10
 /** Writer only: the series that came after this one in the last batch, + 1. */
-export const AFTER = 10
-/** Writer only. */
-export const HASH = 11
+export const AFTER = 11
 /** Writer only: time of the newest sample, as a float of the line; NaN: look into the segments. */
 export const NEWEST = 6
 /** Writer only: value of the newest sample. */
