@@ -16,6 +16,7 @@ export type { Evaluated, EvaluatedSeries, QueryArgs, QueryOperations } from './q
 export { runQueryWorker } from './query/worker.ts'
 export { type CallOptions, type QueryService, QueryStopped, startQueries } from './query-service.ts'
 export { type IngestOutcome, type Metrics, type MetricsOptions, startMetrics } from './service.ts'
+export { copyStore, durableCopy } from './store/backup.ts'
 export { type ConsumerContext, runPipeline } from './store/pipeline.ts'
 export { openReader } from './store/reader.ts'
 export type { StoreShare } from './store/shared.ts'
