@@ -16,7 +16,6 @@ import type { Command } from 'commander'
 import { VERSION } from '../app/version.ts'
 import { toIso } from '../base/time.ts'
 import { loadConfig } from '../config/index.ts'
-import { copyStore, durableCopy } from '../metrics/index.ts'
 import { backupDatabase } from '../storage/backup.ts'
 import { lockDirectory } from '../storage/lock.ts'
 import { commandScheduler } from './client.ts'
@@ -63,6 +62,7 @@ const DESCRIPTION = 'backup.json'
 const UNFINISHED = 'backup.unfinished'
 
 async function backup(dir: string, copies: boolean): Promise<void> {
+  const { copyStore, durableCopy } = await import('../metrics/index.ts')
   const { dataDir } = loadConfig().current.values.platform
   if (!existsSync(join(dataDir, 'metrics'))) throw new Error(`${resolve(dataDir)} holds no data of the platform`)
   if (existsSync(dir) && !existsSync(join(dir, UNFINISHED)) && (await readdir(dir)).length > 0) {
@@ -144,6 +144,7 @@ const TRANSIENT = /^(control\.lock(-.*)?|owner(\..*)?|run|\.restoring|\.before-r
 const MOVED = '.moved'
 
 async function stage(dir: string, staged: string, files: readonly BackupFile[], bar: ReturnType<typeof progress>) {
+  const { durableCopy } = await import('../metrics/index.ts')
   const total = bytesOf(files)
   let done = 0
   for (const file of files) {

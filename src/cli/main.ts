@@ -8,6 +8,7 @@ import { Command, CommanderError } from 'commander'
 import { VERSION } from '../app/version.ts'
 import { messageOf } from '../base/errors.ts'
 import { debugWanted } from '../config/index.ts'
+import { backupCommands } from './backup.ts'
 import { configCommands } from './config.ts'
 import { importCommands } from './import.ts'
 import { replayDetectCommand } from './replay-detect.ts'
@@ -22,6 +23,7 @@ const commands: readonly ((program: Command) => void)[] = [
   configCommands,
   importCommands,
   seriesCommands,
+  backupCommands,
   replayDetectCommand,
 ]
 
