@@ -6,7 +6,7 @@ import { AppError, conflict, messageOf, notFound } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Millis } from '../base/time.ts'
 import { toIso } from '../base/time.ts'
-import type { Config, Override } from '../config/index.ts'
+import type { Config, Override, Problem } from '../config/index.ts'
 import { keys } from '../config/index.ts'
 import { audit } from '../storage/audit.ts'
 import type { Database } from '../storage/database.ts'
@@ -50,6 +50,8 @@ export interface ConfigStore {
   rollback(version: number, options: ChangeOptions): VersionView
   /** Newest first, those before `before`. */
   versions(limit: number, before?: number): VersionView[]
+  /** Stored values that no longer hold, and are not in effect. */
+  leftOut(): readonly Problem[]
 }
 
 interface Row {
@@ -65,11 +67,13 @@ export function openConfigStore(db: Database, config: Config, box: SecretBox, lo
   const row = db.prepare<[number], Row>('SELECT * FROM config_versions WHERE version = ?')
   const latest = () => db.prepare<[], Row>('SELECT * FROM config_versions ORDER BY version DESC LIMIT 1').get()
 
+  let leftOut: readonly Problem[] = []
   const stored = latest()
   if (stored) take(stored.version, readOverrides(stored.overrides))
 
   function take(version: number, overrides: readonly Override[]) {
-    for (const problem of config.apply(version, overrides)) {
+    leftOut = config.apply(version, overrides)
+    for (const problem of leftOut) {
       log.warn('a value set through the API no longer holds and is left out', { ...problem })
     }
   }
@@ -134,6 +138,7 @@ export function openConfigStore(db: Database, config: Config, box: SecretBox, lo
   }
 
   return {
+    leftOut: () => leftOut,
     change: (changes, options) => write(options, (version) => config.plan(changes, version)),
     rollback: (to, options) =>
       write(options, (version) => {

@@ -38,7 +38,7 @@ import { configRoutes } from './config-routes.ts'
 import { openConfigStore } from './config-store.ts'
 import { dashboardSources } from './dashboard-sources.ts'
 import { openEvents } from './events.ts'
-import { createHealth } from './health.ts'
+import { createHealth, storeHealth } from './health.ts'
 import type { ProcessLog } from './log.ts'
 import { childLog, performanceLine } from './log.ts'
 import { openOps } from './ops-db.ts'
@@ -104,11 +104,17 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     const runtime = measureRuntime(telemetry, scheduler, 'control')
     undo.push(() => runtime.cancel())
     const health = createHealth(clock)
+    for (const hint of config.hints) log.warn(hint)
     const box = openSecretBox(inData('secret.key'), platform.secretKey)
 
     const ops = openOps(inData('ops.db'))
     undo.push(() => void ops.close())
     const versions = openConfigStore(ops, config, box, log)
+    health.check('configuration', () => {
+      const keys = versions.leftOut().map((problem) => problem.key)
+      if (keys.length === 0) return { status: 'healthy' }
+      return { status: 'degraded', detail: `set through the API, but no longer right: ${keys.join(', ')}` }
+    })
     const unsubscribe = config.subscribe((snapshot) => {
       log.setLevel(snapshot.values.platform.logLevel)
       parent.config(withoutSecrets(snapshot))
@@ -127,6 +133,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       const code = identity.createLoginCode('admin', 'admin', FIRST_LINK_MS, 'first start', clock.now())
       parent.notice(welcome(loginLink(platform, code)))
     }
+    const publicUrl = () => config.current.values.platform.publicUrl
     const tickets = createTickets(clock)
     const authenticator = {
       byToken: (token: string) => identity.byToken(token, clock.now()),
@@ -144,6 +151,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       onFailure: options.onFailure,
     })
     undo.push(() => metrics.stop())
+    health.check('metrics', () => storeHealth(telemetry))
     const queries = startQueries({
       share: metrics.share,
       worker: beside('query-worker'),
@@ -174,9 +182,13 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     parent.onProcesses((processes) => {
       health.processes = processes
     })
-    parent.onEvent(({ at, process, type, detail }) =>
-      events.add({ at, type: 'process', subject: process, action: type, detail }),
-    )
+    parent.onEvent(({ at, process, type, detail }) => {
+      try {
+        events.add({ at, type: 'process', subject: process, action: type, detail })
+      } catch (error) {
+        log.warn('an event could not be kept', { why: messageOf(error), process, type, detail })
+      }
+    })
     parent.onEdge((window, telemetryOfFront) => {
       ofFront = telemetryOfFront
       collector.record('edge', window.at, edgeReadings(window)).catch((error: unknown) => {
@@ -197,7 +209,12 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     const server = await createServer({
       routes: [
         ...systemRoutes({ clock, health, tickets, environment: platform.environment, telemetry: families }),
-        ...identityRoutes({ identity, clock, times: sessionTimes }),
+        ...identityRoutes({
+          identity,
+          clock,
+          times: sessionTimes,
+          secure: () => publicUrl()?.startsWith('https:') ?? false,
+        }),
         ...analyticsRoutes({ clock, appender: metrics, notes, points: (request) => queries.call('points', request) }),
         ...dashboardRoutes({ dashboard, clock }),
         ...configRoutes({
@@ -217,7 +234,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       telemetry,
       version: VERSION,
       limits: () => limitsOf(config),
-      publicUrl: () => config.current.values.platform.publicUrl,
+      publicUrl,
       checkAnswers: options.checkAnswers ?? false,
     })
     undo.push(() => server.close())

@@ -5,6 +5,7 @@
  */
 import type { Clock } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
+import type { Telemetry } from '../base/telemetry.ts'
 import type { Millis } from '../base/time.ts'
 import type { ProcessStatus } from './ipc.ts'
 
@@ -57,6 +58,17 @@ export function createHealth(clock: Clock): Health {
     },
   }
   return health
+}
+
+/** The store of metrics as its own gauges tell it. */
+export function storeHealth(telemetry: Telemetry): Service {
+  const families = telemetry.snapshot()
+  const gauge = (name: string) => families.find((family) => family.name === name)?.samples[0]?.value ?? 0
+  if (gauge('metrics_disk_full') > 0) return { status: 'degraded', detail: 'the disk is full, samples are refused' }
+  const damaged = gauge('metrics_damaged_files')
+  return damaged > 0
+    ? { status: 'degraded', detail: `${damaged} damaged files were set aside in the folder of metrics` }
+    : { status: 'healthy' }
 }
 
 function ofProcess(process: ProcessStatus): Service {

@@ -1,10 +1,10 @@
 /** "Did you mean": the known word that is nearest to what somebody wrote, by edits of one letter. */
 
-/** Null when nothing is near (more than a third of the letters differ). */
-export function nearest(word: string, known: Iterable<string>): string | null {
+/** Null when nothing is near: more than `editsMax` letters differ, or a third of them. */
+export function nearest(word: string, known: Iterable<string>, editsMax = Number.POSITIVE_INFINITY): string | null {
   if (word.length > 100) return null
   let best: string | null = null
-  let bestDistance = Math.max(1, Math.floor(word.length / 3)) + 1
+  let bestDistance = Math.min(editsMax, Math.max(1, Math.floor(word.length / 3))) + 1
   for (const candidate of known) {
     const distance = edits(word.toLowerCase(), candidate.toLowerCase())
     if (distance < bestDistance) {

@@ -15,10 +15,12 @@ export function configCommands(program: Command): void {
     .command('check-config')
     .description('check config/*.yaml, .env and the environment; print everything that is wrong (exit code 1)')
     .action(() => {
-      const values = loadConfig().describe()
+      const config = loadConfig()
+      const values = config.describe()
       const set = values.filter((value) => value.source !== 'default')
       say(`The configuration is right: ${values.length} settings, ${set.length} of them not at their default.`)
       for (const value of set) say(`  ${value.path} from ${value.detail}`)
+      for (const hint of config.hints) say(hint)
     })
 
   const config = program.command('config').description('the settings')

@@ -136,6 +136,22 @@ describe('sources', () => {
     expect(view(config, 'log.level')).toMatchObject({ value: 'info', source: 'api', detail: 'version 1' })
     expect(view(load(yaml, { LOG_LEVEL: '' }), 'log.level').value).toBe('warn')
   })
+  test('a variable that nobody reads and looks misspelt is hinted at', () => {
+    const env = {
+      ALERTNG_ENABLED: '1',
+      OM_ADMIN_TOKN: 'x',
+      HOME: '/',
+      PATH: '/bin',
+      LOGNAME: 'x',
+      HOSTNAME: 'x',
+      PORT: '1',
+    }
+    expect(load({ '.env': 'SMTP_PASWORD=x\n' }, env).hints).toEqual([
+      'The environment variable ALERTNG_ENABLED is not known; did you mean ALERTING_ENABLED?',
+      'The environment variable OM_ADMIN_TOKN is not known; did you mean OM_ADMIN_TOKEN?',
+      'The environment variable SMTP_PASWORD is not known; did you mean SMTP_PASSWORD?',
+    ])
+  })
   test('folders are meant from where the platform was started', () => {
     const cwd = folder()
     expect(loadConfig({ cwd, env: {} }).current.values.platform.dataDir).toBe(join(cwd, 'data'))

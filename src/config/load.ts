@@ -70,6 +70,8 @@ export interface Config {
   apply(version: number, overrides: readonly Override[]): Problem[]
   readonly overrides: readonly Override[]
   describe(): ValueView[]
+  /** Variables that nobody reads and that look like misspelt ones; each a sentence. */
+  readonly hints: readonly string[]
 }
 
 export interface LoadOptions {
@@ -96,6 +98,7 @@ export function loadConfig({ cwd = process.cwd(), env = process.env }: LoadOptio
   const over = (list: readonly Override[]) => new Map([...base, ...list.map((o) => [o.path, foundOf(o)] as const)])
 
   return {
+    hints: misspelt([...Object.keys(env), ...Object.keys(dotEnv.values)]),
     get current() {
       return current
     },
@@ -210,6 +213,15 @@ function evaluate(found: ReadonlyMap<string, Found>, cwd: string): { values: Val
   return { values: { ...values, platform: { ...platform, ...at } }, problems }
 }
 
+function misspelt(names: readonly string[]): string[] {
+  const known = [...keys.values()].flatMap((key) => (key.env === null ? [] : [key.env]))
+  return names.flatMap((name) => {
+    // Short names (HOME, PATH) are near to anything.
+    const guess = known.includes(name) || name.length < 7 ? null : nearest(name, known, 2)
+    return guess === null ? [] : [`The environment variable ${name} is not known; did you mean ${guess}?`]
+  })
+}
+
 function placeOf(found: Found): string {
   return found.source === 'environment' ? `environment variable ${found.detail}` : found.detail
 }
@@ -217,7 +229,7 @@ function placeOf(found: Found): string {
 const variableHint = (key: ConfigKey<unknown>) => (key.env === null ? '' : ` or ${key.env}`)
 
 function viewOf(key: ConfigKey<unknown>, value: unknown, found: Found | undefined): ValueView {
-  const isSet = value !== null && value !== ''
+  const isSet = value !== null && value !== '' && !(Array.isArray(value) && value.length === 0)
   return {
     path: key.path,
     value: key.secret && isSet ? '***' : value,

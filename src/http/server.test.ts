@@ -93,6 +93,14 @@ const routes: Route[] = [
     handler: () => ({ message: 'Started.' }),
   }),
   route({
+    method: 'POST',
+    path: '/open',
+    access: 'open',
+    tag: 't',
+    summary: 's',
+    handler: () => ({ message: 'Open.' }),
+  }),
+  route({
     method: 'GET',
     path: '/fails/:how',
     access: 'open',
@@ -342,6 +350,11 @@ describe('roles', () => {
     const own = { ...cookie, origin: `http://${host}` }
     expect((await post('/things/a', good, { token: null, headers: own })).status).toBe(200)
     expect((await call('/things', { token: null, headers: { cookie: 'om_session=old' } })).status).toBe(401)
+    // An open write (a log-in) that a foreign page sends for its visitor.
+    const open = (headers: Record<string, string>) => post('/open', {}, { token: null, headers })
+    expect((await open({})).status).toBe(200)
+    expect((await open({ origin: `http://${host}` })).status).toBe(200)
+    expect((await open({ origin: 'http://evil.example' })).status).toBe(403)
   })
 })
 
@@ -594,6 +607,7 @@ test('OpenAPI tells each route, its role and its schemas', async () => {
     '/api/v1/openapi.json',
     '/fails/{how}',
     '/foreign',
+    '/open',
     '/slow',
     '/start',
     '/things',

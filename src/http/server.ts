@@ -193,12 +193,14 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     } catch (error) {
       spend(address, limits.perAddress)
       // A page that is open to all stays open to those whose session has ended.
-      if (shape.access !== 'open') throw error
+      if (shape.access !== 'open' || !(error instanceof AppError)) throw error
     }
     if (principal) spend(principal.credential ?? principal.id, limits.perPrincipal)
     else spend(address, limits.perAddress)
     authorize(principal, shape.access)
-    if (principal?.via === 'session' && shape.method !== 'GET' && !sameOrigin(headers, options.publicUrl())) {
+    // A browser names the origin of a write by itself; a cookie alone proves no intent, and neither does a log-in.
+    const byPage = principal?.via === 'session' || (principal === null && headers.origin !== undefined)
+    if (byPage && shape.method !== 'GET' && !sameOrigin(headers, options.publicUrl())) {
       throw forbidden('A write from a page needs the Origin of this platform.', 'foreign_origin')
     }
     states.set(request, { principal, ifMatch: readIfMatch(headers['if-match']), key: readKey(shape, headers) })

@@ -12,6 +12,8 @@ export interface IdentityRoutesDeps {
   readonly identity: Identity
   readonly clock: Clock
   times(): SessionTimes
+  /** Whether people reach the platform by https: the cookie is for that alone then. */
+  secure(): boolean
 }
 
 const Role = Type.Union([Type.Literal('viewer'), Type.Literal('operator'), Type.Literal('admin')])
@@ -36,7 +38,9 @@ const Me = Type.Object({
   via: Type.Union([Type.Literal('token'), Type.Literal('session')]),
 })
 
-export function identityRoutes({ identity, clock, times }: IdentityRoutesDeps): Route[] {
+export function identityRoutes({ identity, clock, times, secure }: IdentityRoutesDeps): Route[] {
+  const setCookie = (value: string, maxAge: number) =>
+    `${SESSION_COOKIE}=${value}; Path=/; Max-Age=${maxAge}; HttpOnly; SameSite=Strict${secure() ? '; Secure' : ''}`
   return [
     route({
       method: 'POST',
@@ -49,7 +53,7 @@ export function identityRoutes({ identity, clock, times }: IdentityRoutesDeps): 
         token: Type.Optional(Type.String({ minLength: 1, maxLength: 512 })),
       }),
       data: Me,
-      handler({ body, headers }) {
+      handler({ body }) {
         if ((body.code === undefined) === (body.token === undefined)) {
           throw invalid([{ path: 'code', message: 'give either code or token' }])
         }
@@ -60,7 +64,7 @@ export function identityRoutes({ identity, clock, times }: IdentityRoutesDeps): 
         return {
           data: { id, name, role, via },
           message: `Welcome, ${name}.`,
-          headers: { 'set-cookie': setCookie(cookie, age, headers) },
+          headers: { 'set-cookie': setCookie(cookie, age) },
         }
       },
     }),
@@ -82,9 +86,9 @@ export function identityRoutes({ identity, clock, times }: IdentityRoutesDeps): 
       access: 'authenticated',
       tag: 'identity',
       summary: 'Log out',
-      handler({ principal, headers }) {
+      handler({ principal }) {
         if (principal?.via === 'session') identity.logOut(principal.credential!, clock.now())
-        return { message: 'Logged out.', headers: { 'set-cookie': setCookie('', 0, headers) } }
+        return { message: 'Logged out.', headers: { 'set-cookie': setCookie('', 0) } }
       },
     }),
     route({
@@ -149,10 +153,4 @@ export function identityRoutes({ identity, clock, times }: IdentityRoutesDeps): 
       },
     }),
   ]
-}
-
-/** Secure where the platform is reached by https; SameSite=Strict and HttpOnly always. */
-function setCookie(value: string, maxAge: number, headers: Readonly<Record<string, string | string[] | undefined>>) {
-  const secure = headers['x-forwarded-proto'] === 'https' ? '; Secure' : ''
-  return `${SESSION_COOKIE}=${value}; Path=/; Max-Age=${maxAge}; HttpOnly; SameSite=Strict${secure}`
 }
