@@ -88,8 +88,6 @@ export async function startMetricsServer(limits: { seriesMax?: number } = {}): P
         metadata: () => new Map(),
         startedAt: 0,
         retentionDays: 15,
-        top: async (limit) => queries.top(limit),
-        deleteSeries: async () => 0,
         targets: () => [],
       }),
       ...analyticsRoutes({

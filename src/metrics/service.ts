@@ -66,6 +66,8 @@ export interface Metrics extends Appender {
   /** For `openReader` in any thread of this process. */
   readonly share: StoreShare
   latest(labels: Labels): Promise<{ readonly time: Millis; readonly value: number } | null>
+  /** Deletes series with all their samples, durably. Answers how many of the ids were live. */
+  deleteSeries(ids: readonly number[]): Promise<number>
   /** Everything answered is durable; ends the threads. */
   stop(): Promise<void>
 }
@@ -149,6 +151,7 @@ export async function startMetrics(options: MetricsOptions): Promise<Metrics> {
       return send({ format, body: own, options: appendOptions }, own.length, [own.buffer])
     },
     latest: (labels) => pipeline.call('latest', encodeLabels(labels)),
+    deleteSeries: (ids) => pipeline.call('delete', ids),
     async stop() {
       if (stopping) return
       stopping = true

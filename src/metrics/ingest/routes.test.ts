@@ -235,6 +235,22 @@ test('what costs most', async () => {
 })
 
 describe('deleting', () => {
+  test('takes whole series, and nothing else', async () => {
+    const rows = ['a', 'b', 'c'].map((x) => series('rw_delete', [[now, 1]], { x }))
+    await write(snappy(writeRequest(rows)))
+    const answer = await server.call(
+      'DELETE',
+      `/api/v1/metrics/series?match=${encodeURIComponent('rw_delete{x=~"a|b"}')}`,
+    )
+    expect(answer.json.data).toEqual({ deleted: 2 })
+    expect(server.samples('rw_delete')).toEqual([`rw_delete{x="c"} 1 @${now}`])
+    await server.call('POST', '/api/v1/admin/tsdb/delete_series?match[]=rw_delete&match[]=nobody')
+    expect(server.samples('rw_delete')).toEqual([])
+    // What comes again begins anew.
+    await write(snappy(writeRequest([series('rw_delete', [[now + 1, 2]], { x: 'a' })])))
+    expect(server.samples('rw_delete')).toEqual([`rw_delete{x="a"} 2 @${now + 1}`])
+  })
+
   test.each([
     ['POST', '/api/v1/admin/tsdb/delete_series?match[]=up', 204],
     ['POST', '/api/v1/admin/tsdb/delete_series', 400],

@@ -16,19 +16,16 @@ import { decompress } from '../../http/body.ts'
 import type { RawReply, RequestContext, Route } from '../../http/route.ts'
 import { foreignRoute, route } from '../../http/route.ts'
 import type { TargetStatus } from '../collect/scrape.ts'
-import type { Matcher } from '../metrics.ts'
-import type { SeriesTop } from '../series-top.ts'
+import type { QueryService } from '../query-service.ts'
 import type { Metrics } from '../service.ts'
 import type { IngestFormat } from './decode.ts'
 
 export interface IngestRoutesDeps {
   readonly clock: Clock
-  readonly metrics: Pick<Metrics, 'ingest'>
+  readonly metrics: Pick<Metrics, 'ingest' | 'deleteSeries'>
+  readonly queries: Pick<QueryService, 'call'>
   /** What this process measures of itself: the counters of sources are among it. */
   readonly telemetry: Pick<Telemetry, 'snapshot'>
-  top(limit: number): Promise<SeriesTop>
-  /** Removes the series that any of the selectors matches, with all their samples; answers how many. */
-  deleteSeries(selectors: readonly (readonly Matcher[])[]): Promise<number>
   targets(): readonly TargetStatus[]
 }
 
@@ -206,14 +203,9 @@ function importFormat(query: URLSearchParams): IngestFormat {
 
 // ------------------------------------------------------------------------------------------------- deleting
 
-/** The matchers of a selector. The parser is loaded with the first deletion: nothing else on this thread needs it. */
-async function matchersOf(text: string): Promise<readonly Matcher[]> {
-  const { parseSelector } = await import('../query/parse.ts')
-  try {
-    return parseSelector(text).matchers.map(({ name, op, value }) => ({ name, op, value }))
-  } catch (error) {
-    throw badRequest(`The selector cannot be read: ${messageOf(error)}`, 'selector_unreadable')
-  }
+/** Deletes what any of the selectors matches, with all samples; answers how many series there were. */
+async function deleteMatched({ metrics, queries }: IngestRoutesDeps, selectors: readonly string[]): Promise<number> {
+  return metrics.deleteSeries(await queries.call('ids', selectors))
 }
 
 const deleteLikePrometheus = (deps: IngestRoutesDeps) =>
@@ -229,10 +221,9 @@ const deleteLikePrometheus = (deps: IngestRoutesDeps) =>
       if (parameters.some(([name]) => name === 'start' || name === 'end')) {
         throw badRequest('Whole series are deleted here: start and end are not taken.')
       }
-      const texts = parameters.filter(([name]) => name === 'match[]').map(([, text]) => text)
-      const selectors = await Promise.all(texts.map(matchersOf))
+      const selectors = parameters.filter(([name]) => name === 'match[]').map(([, text]) => text)
       if (selectors.length === 0) throw badRequest('The parameter match[] is missing.')
-      await deps.deleteSeries(selectors)
+      await deleteMatched(deps, selectors)
       return { status: 204, headers: {}, body: null }
     },
     onError: (error) => jsonReply(statusOf(error), { status: 'error', errorType: 'bad_data', error: messageOf(error) }),
@@ -250,7 +241,7 @@ const deleteSeries = (deps: IngestRoutesDeps) =>
     }),
     data: Type.Object({ deleted: Type.Integer() }),
     async handler({ query }) {
-      const deleted = await deps.deleteSeries([await matchersOf(query.match)])
+      const deleted = await deleteMatched(deps, [query.match])
       return { data: { deleted }, message: `${deleted} series are deleted.` }
     },
   })
@@ -321,7 +312,7 @@ const seriesTop = (deps: IngestRoutesDeps) =>
       pairs: Type.Array(Type.Object({ label: Type.String(), value: Type.String(), series: Count })),
     }),
     async handler({ query }) {
-      const { series, names, labels, pairs } = await deps.top(query.limit)
+      const { series, names, labels, pairs } = await deps.queries.call('top', query.limit)
       return { data: { series, names: [...names], labels: [...labels], pairs: [...pairs] } }
     },
   })

@@ -181,6 +181,15 @@ export function queryOperations(options: OperationsOptions) {
 
     points: (request: PointsRequest): PointsAnswer => readPoints(reader, request),
 
+    /** Ids of all series that any of the selectors matches. Throws `AppError` 400 for one that cannot be read. */
+    ids(matches: readonly string[]): number[] {
+      const found = new Set<number>()
+      for (const text of matches) {
+        for (const { id } of reader.readColumns(matchersOf(text), 0, Number.MAX_SAFE_INTEGER)) found.add(id)
+      }
+      return [...found]
+    },
+
     /** The `limit` names and labels that cost most series. */
     top: (limit: number): SeriesTop => seriesTop(reader, limit),
   }
@@ -205,6 +214,15 @@ export function queryOperations(options: OperationsOptions) {
       })
     }
     return { kind, series, warnings: context.shownAnnotations().warnings }
+  }
+}
+
+function matchersOf(text: string): readonly Matcher[] {
+  try {
+    return parseSelector(text).matchers
+  } catch (error) {
+    if (!(error instanceof ParseError)) throw error
+    throw new AppError(400, 'selector_unreadable', `The selector cannot be read: ${error.message}`)
   }
 }
 

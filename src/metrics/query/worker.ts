@@ -47,6 +47,7 @@ export function runQueryWorker(): void {
     evaluate: operations.evaluate,
     points: operations.points,
     top: operations.top,
+    ids: operations.ids,
   } satisfies QueryWorkerOperations)
 }
 
