@@ -30,6 +30,7 @@ import {
   startQueries,
   telemetryReadings,
 } from '../metrics/index.ts'
+import { metricsRoutes } from '../metrics/routes.ts'
 import { auditRows } from '../storage/audit.ts'
 import { lockDirectory } from '../storage/lock.ts'
 import { openSecretBox } from '../storage/secrets.ts'
@@ -100,6 +101,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   try {
     const lock = await lockDirectory(inData('control.lock'), scheduler)
     undo.push(() => lock.release())
+    const startedAt = clock.now()
     const telemetry = createTelemetry()
     const runtime = measureRuntime(telemetry, scheduler, 'control')
     undo.push(() => runtime.cancel())
@@ -216,6 +218,17 @@ export async function startControl(options: ControlOptions): Promise<Control> {
           secure: () => publicUrl()?.startsWith('https:') ?? false,
         }),
         ...analyticsRoutes({ clock, appender: metrics, notes, points: (request) => queries.call('points', request) }),
+        ...metricsRoutes({
+          clock,
+          metrics,
+          queries,
+          telemetry,
+          targets: () => scraper.status(),
+          metadata: () => new Map(),
+          version: VERSION,
+          startedAt,
+          retentionDays: values.metrics.retentionDays,
+        }),
         ...dashboardRoutes({ dashboard, clock }),
         ...configRoutes({
           config,
