@@ -25,9 +25,11 @@ import {
   Collector,
   edgeReadings,
   hostSource,
+  knownMetrics,
   Scraper,
   startMetrics,
   startQueries,
+  storedName,
   telemetryReadings,
 } from '../metrics/index.ts'
 import { metricsRoutes } from '../metrics/routes.ts'
@@ -224,7 +226,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
           queries,
           telemetry,
           targets: () => scraper.status(),
-          metadata: () => new Map(),
+          metadata: () => metadataOf(families()),
           version: VERSION,
           startedAt,
           retentionDays: values.metrics.retentionDays,
@@ -271,6 +273,18 @@ export async function startControl(options: ControlOptions): Promise<Control> {
 
 /** The file of a thread, beside this one, compiled or not. */
 const beside = (name: string) => new URL(`./${name}${import.meta.url.slice(-3)}`, import.meta.url)
+
+/** What the platform knows of its own series, by stored name. */
+function metadataOf(families: readonly TelemetryFamily[]) {
+  const all = new Map(
+    knownMetrics.map(({ name, unit }) => [
+      storedName(name),
+      [{ type: /_bytes_/.test(name) ? 'counter' : 'gauge', help: '', unit }],
+    ]),
+  )
+  for (const { name, type, help } of families) all.set(name, [{ type, help, unit: all.get(name)?.[0]?.unit ?? '' }])
+  return all
+}
 
 function limitsOf(config: Config) {
   const { platform } = config.current.values
