@@ -66,13 +66,14 @@ export interface ControlOptions {
   readonly log: ProcessLog
   readonly scheduler: Scheduler
   readonly listenAt: Parameters<Server['listen']>[0]
-  readonly checkAnswers?: boolean
   /** A part that cannot be started again alone has ended: control has to end, and front starts it anew. */
   onFailure(error: Error): void
 }
 
 /** The process: what front forks. Ends with exit code 1 and one sentence when it cannot start. */
 export async function runControl(child: Child): Promise<void> {
+  // What it writes is for its own user alone, whoever may look into the folder.
+  process.umask(0o077)
   const config = loadConfig()
   const scheduler = systemScheduler((error) => log.error('a timer failed', { error }))
   const log = childLog(child.id, config.current.values.platform.logLevel, scheduler.clock)
@@ -180,7 +181,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     collector.add({ name: 'runtime', collect: () => telemetryReadings(families()) })
     const scraper = new Scraper({ appender: metrics, scheduler, log })
     undo.push(() => scraper.stop())
-    void scraper.configure(values.metrics.scrapeTargets)
+    scraper.configure(values.metrics.scrapeTargets).catch((error) => log.error('targets cannot be scraped', { error }))
 
     const events = openEvents(ops)
     parent.onProcesses((processes) => {
@@ -250,7 +251,6 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       version: VERSION,
       limits: () => limitsOf(config),
       publicUrl,
-      checkAnswers: options.checkAnswers ?? false,
     })
     undo.push(() => server.close())
     await server.listen(options.listenAt)

@@ -107,6 +107,7 @@ Examples:
 }
 
 function withIdentity(work: (identity: Identity, config: Config) => void): void {
+  process.umask(0o077)
   const config = loadConfig()
   const { platform, identity: settings } = config.current.values
   const box = openSecretBox(join(platform.dataDir, 'secret.key'), platform.secretKey)

@@ -153,9 +153,12 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({ ...HEADERS, 'x-request-id': request.id })
   })
-  app.addHook('onResponse', async (_request, reply) => {
-    answers[Math.floor(reply.statusCode / 100) - 2]?.add()
-    duration.observe(reply.elapsedTime / 1000)
+  app.addHook('onResponse', async (request, reply) => {
+    const { statusCode: status, elapsedTime: ms } = reply
+    answers[Math.floor(status / 100) - 2]?.add()
+    duration.observe(ms / 1000)
+    const who = states.get(request)?.principal?.name
+    log.debug('request', { requestId: request.id, method: request.method, path: pathOf(request), status, ms, who })
   })
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply))
   app.setNotFoundHandler((request, reply) =>
@@ -386,7 +389,8 @@ function asAppError(error: unknown): AppError {
 function errorHeaders(problem: AppError): Record<string, string> {
   const headers: Record<string, string> = {}
   if (problem.status === 401) headers['www-authenticate'] = 'Bearer'
-  if (problem.retryAfterSeconds !== undefined) headers['retry-after'] = String(problem.retryAfterSeconds)
+  const wait = problem.retryAfterSeconds ?? (problem.status === 503 ? 5 : undefined)
+  if (wait !== undefined) headers['retry-after'] = String(Math.ceil(wait))
   return headers
 }
 
