@@ -4,7 +4,7 @@
  */
 import { RemoteWriteDecoder } from '../src/metrics/ingest/remote-write.ts'
 import { labelsOf } from '../src/metrics/labels.ts'
-import { snappy, type WireSeries, writeRequest } from '../test/wire.ts'
+import { snappy, type WireSeries, writeRequest } from '../test/support/wire.ts'
 
 const rounds = Number(process.argv[2] ?? 1000)
 const families = ['http_requests_total', 'node_network_receive_bytes_total', 'node_cpu_utilization_ratio', 'up']

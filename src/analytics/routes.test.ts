@@ -1,6 +1,6 @@
 /** Data points in and points of series out, over a real server and store. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type MetricsServer, startMetricsServer } from '../../test/metrics-server.ts'
+import { type MetricsServer, startMetricsServer } from '../../test/support/metrics-server.ts'
 
 let server: MetricsServer
 beforeAll(async () => {

@@ -1,6 +1,6 @@
 /** The collector and its sources: independent of each other, and honest about what is not there. */
 import { describe, expect, test } from 'vitest'
-import { recordingAppender } from '../../../test/recording.ts'
+import { recordingAppender } from '../../../test/support/recording.ts'
 import { silentLog } from '../../base/log.ts'
 import { fakeScheduler } from '../../base/scheduler.ts'
 import { createTelemetry } from '../../base/telemetry.ts'

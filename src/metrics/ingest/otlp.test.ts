@@ -10,7 +10,7 @@ import {
   textField,
   varint,
   varintField,
-} from '../../../test/wire.ts'
+} from '../../../test/support/wire.ts'
 import { AppError } from '../../base/errors.ts'
 import { isStale } from '../columns.ts'
 import { decodeLabels } from '../labels.ts'

@@ -16,7 +16,7 @@ import {
   varintField,
   type WireSeries,
   writeRequest,
-} from '../../../test/wire.ts'
+} from '../../../test/support/wire.ts'
 import { AppError } from '../../base/errors.ts'
 import { isStale, type SampleColumns, STALE_HIGH, STALE_LOW } from '../columns.ts'
 import { decodeLabels, encodeLabels, type Labels, labelsOf } from '../labels.ts'

@@ -2,7 +2,7 @@
 import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type MetricsServer, startMetricsServer } from '../../../test/metrics-server.ts'
+import { type MetricsServer, startMetricsServer } from '../../../test/support/metrics-server.ts'
 import {
   concat,
   doubleField,
@@ -13,7 +13,7 @@ import {
   textField,
   varint,
   writeRequest,
-} from '../../../test/wire.ts'
+} from '../../../test/support/wire.ts'
 import { labelsOf } from '../labels.ts'
 
 let server: MetricsServer

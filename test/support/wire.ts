@@ -2,7 +2,7 @@
  * Makes the bodies that foreign senders make: protobuf fields, remote-write requests, snappy blocks. Written apart
  * from the decoders under test, for tests and benches alone.
  */
-import type { Labels } from '../src/metrics/labels.ts'
+import type { Labels } from '../../src/metrics/labels.ts'
 
 export type Bytes = Uint8Array
 

@@ -5,19 +5,19 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { pointNotes, pointNotesTable } from '../src/analytics/index.ts'
-import { analyticsRoutes } from '../src/analytics/routes.ts'
-import { systemClock } from '../src/base/clock.ts'
-import { silentLog } from '../src/base/log.ts'
-import { systemScheduler } from '../src/base/scheduler.ts'
-import { createTelemetry } from '../src/base/telemetry.ts'
-import type { Principal, Role } from '../src/http/route.ts'
-import { createServer } from '../src/http/server.ts'
-import { createTickets } from '../src/http/sockets.ts'
-import { openReader, readPoints, startMetrics } from '../src/metrics/index.ts'
-import { queryOperations } from '../src/metrics/query/operations.ts'
-import { metricsRoutes } from '../src/metrics/routes.ts'
-import { openDatabase } from '../src/storage/database.ts'
+import { pointNotes, pointNotesTable } from '../../src/analytics/index.ts'
+import { analyticsRoutes } from '../../src/analytics/routes.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { silentLog } from '../../src/base/log.ts'
+import { systemScheduler } from '../../src/base/scheduler.ts'
+import { createTelemetry } from '../../src/base/telemetry.ts'
+import type { Principal, Role } from '../../src/http/route.ts'
+import { createServer } from '../../src/http/server.ts'
+import { createTickets } from '../../src/http/sockets.ts'
+import { openReader, readPoints, startMetrics } from '../../src/metrics/index.ts'
+import { queryOperations } from '../../src/metrics/query/operations.ts'
+import { metricsRoutes } from '../../src/metrics/routes.ts'
+import { openDatabase } from '../../src/storage/database.ts'
 
 export interface MetricsServer {
   readonly url: string
@@ -53,8 +53,8 @@ export async function startMetricsServer(limits: { seriesMax?: number } = {}): P
     log: silentLog,
     telemetry,
     workers: {
-      pipeline: new URL('../src/app/pipeline-worker.ts', import.meta.url),
-      compaction: new URL('../src/app/compaction-worker.ts', import.meta.url),
+      pipeline: new URL('../../src/app/pipeline-worker.ts', import.meta.url),
+      compaction: new URL('../../src/app/compaction-worker.ts', import.meta.url),
     },
     onFailure(error) {
       throw error

@@ -1,7 +1,7 @@
 /** An appender that keeps what it was given, as lines of text: for tests of what collectors send. */
-import { isStale } from '../src/metrics/columns.ts'
-import { decodeLabels } from '../src/metrics/labels.ts'
-import type { Appender } from '../src/metrics/metrics.ts'
+import { isStale } from '../../src/metrics/columns.ts'
+import { decodeLabels } from '../../src/metrics/labels.ts'
+import type { Appender } from '../../src/metrics/metrics.ts'
 
 export interface RecordingAppender extends Appender {
   /** `source name{label="value"} value @time`. */
