@@ -7,7 +7,7 @@ import type { Binary, BinaryOp, Matching } from './ast.ts'
 import { isComparison } from './ast.ts'
 import type { Column, Context, Grid } from './context.ts'
 import type { Metric } from './labelset.ts'
-import { formatLabels, Grouping, keyOf, setLabel, withoutName } from './labelset.ts'
+import { compareLabels, formatLabels, Grouping, keyOf, setLabel, withoutName } from './labelset.ts'
 import type { Vector } from './vector.ts'
 import { columnVector, dropNames, emptyVector, mapColumns, materialise, relabelled } from './vector.ts'
 
@@ -295,19 +295,25 @@ function stepwise(pairing: Pairing, matches: readonly Match[], grouping: Groupin
         ';many-to-many matching not allowed: matching labels must be unique on one side',
     )
   }
+  // In order of labels, so that of several duplicates the one that is complained of is Prometheus'.
+  const ordered = matches
+    .flatMap((match, m) => match.one.map((index) => ({ index, m })))
+    .sort((a, b) => compareLabels(one.metrics[a.index]!.labels, one.metrics[b.index]!.labels))
+  const partners = new Int32Array(matches.length)
   for (let k = 0; k < count; k++) {
     ctx.env.checkpoint()
     const someMany = anywhere(manyColumns, k)
     const someOne = anywhere(oneColumns, k)
     if (!someMany && !someOne) continue
     if ((!someMany || !someOne) && manyFill === null && oneFill === null) continue
-    for (const match of matches) {
-      let partner = -1
-      for (const j of match.one) {
-        if (oneColumns[j]!.present[k] === 0) continue
-        if (partner >= 0) duplicates(one.metrics[partner]!, one.metrics[j]!)
-        partner = j
-      }
+    partners.fill(-1)
+    for (const { index, m } of ordered) {
+      if (oneColumns[index]!.present[k] === 0) continue
+      if (partners[m]! >= 0) duplicates(one.metrics[partners[m]!]!, one.metrics[index]!)
+      partners[m] = index
+    }
+    for (const [m, match] of matches.entries()) {
+      const partner = partners[m]!
       const seen = new Set<string>()
       let matched = false
       const pair = (i: number, j: number) => {

@@ -162,8 +162,11 @@ export function lex(text: string): Lexed {
         push('mark', 1)
         break
       case ')':
-        if (--parens < 0) return stop(`unexpected right parenthesis ')'`)
         push('mark', 1)
+        if (--parens < 0) {
+          tokens.pop()
+          return stop(`unexpected right parenthesis ')'`)
+        }
         break
       case '{':
         inBraces = true
@@ -320,6 +323,10 @@ function plain(token: Token, before: Token | undefined, after: Token | undefined
   if (token.kind === 'number' && !/[a-z]/i.test(token.text[0]!)) return '1'.repeat(length)
   // Functions that the grammar does not know take the place of one that it knows, of the same length.
   if (token.text === 'holt_winters' && after?.text === '(' && before?.text !== '.') return 'day_of_month'
+  // A metric may be called offset, which the grammar does not know.
+  const operand = before === undefined || before.kind === 'operator' || before.text === '(' || before.text === ','
+  if (token.kind === 'keyword' && token.text.toLowerCase() === 'offset' && operand && after?.kind !== 'duration')
+    return 'o'.repeat(length)
   return token.text
 }
 
@@ -353,11 +360,20 @@ export function unexpected(lexed: Lexed, index: number): string {
   }
   const word = before?.text.toLowerCase()
   if (before && word === 'offset') return `${said} in offset, expected duration`
-  if (before && word === '@') return `${said} in @, expected timestamp`
+  const atModifier = word === '@' || ((word === 'start' || word === 'end') && tokens[index - 2]?.text === '@')
+  const atArguments = word === '(' && tokens[index - 3]?.text === '@'
+  if (before && (atModifier || atArguments)) return `${said} in @, expected timestamp`
   if (before && groupingWords.has(word!) && !word!.startsWith('group_')) return `${said} in grouping opts, expected "("`
-  if (before && isAggregator(before.text)) return `${said} in aggregation`
+  if (before?.text === ')' && groupsAggregation(tokens, index - 1)) return `${said} in aggregation`
   if (token === undefined && tokens.length === 0) return 'no expression found in input'
   return said
+}
+
+/** Whether the parenthesis that closes at `index` holds the labels of `sum by (…)`. */
+function groupsAggregation(tokens: readonly Token[], index: number): boolean {
+  const open = enclosing(tokens, index)
+  const word = tokens[open - 1]?.text.toLowerCase()
+  return (word === 'by' || word === 'without') && isAggregator(tokens[open - 2]?.text ?? '')
 }
 
 /** The bracket that is open before `index`; -1 when none is. */
@@ -392,11 +408,9 @@ function describe(token: Token): string {
   }
 }
 
-/** The name of a function that does not exist, called at `index` or just before it. */
+/** The name of a function that does not exist, where its arguments open at `index`. */
 export function unknownFunction(tokens: readonly Token[], index: number): Token | null {
-  for (const i of [index - 1, index]) {
-    const token = tokens[i]
-    if (token?.kind === 'identifier' && tokens[i + 1]?.text === '(' && !functionSignatures.has(token.text)) return token
-  }
-  return null
+  const token = tokens[index - 1]
+  const called = token?.kind === 'identifier' && tokens[index]?.text === '('
+  return called && !functionSignatures.has(token.text) ? token : null
 }

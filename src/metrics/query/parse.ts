@@ -49,7 +49,7 @@ export function parse(text: string): Expr {
   const top = tree.topNode.getChild('Expr')
   if (broken === null && !top) broken = 0
   if (broken !== null || lexed.error) throw syntaxError(text, lexed, broken)
-  return new Builder(text).expr(top!, 0)
+  return new Builder(text).expr(top!)
 }
 
 function tooDeep(lexed: Lexed): boolean {
@@ -153,6 +153,51 @@ export function parseNumber(text: string): number | null {
   return sign * Number(plain)
 }
 
+/** What stands in a row of operators. */
+type Item =
+  | { readonly kind: 'operand'; readonly expr: Expr }
+  | { readonly kind: 'sign'; readonly op: string; readonly from: number }
+  /** The operator and its matching are read from the grammar's node. */
+  | { readonly kind: 'operator'; readonly node: SyntaxNode }
+
+const MODIFIERS = new Set([
+  'MatrixSelector',
+  'SubqueryExpr',
+  'OffsetExpr',
+  'StepInvariantExpr',
+  'AnchoredExpr',
+  'SmoothedExpr',
+])
+
+const POWER = 6
+const PRECEDENCE: Readonly<Record<string, number>> = {
+  or: 1,
+  and: 2,
+  unless: 2,
+  '==': 3,
+  '!=': 3,
+  '>': 3,
+  '<': 3,
+  '>=': 3,
+  '<=': 3,
+  '</': 3,
+  '>/': 3,
+  '+': 4,
+  '-': 4,
+  '*': 5,
+  '/': 5,
+  '%': 5,
+  atan2: 5,
+  '^': POWER,
+}
+
+/** The operator of a binary expression: what follows the first operand, comments aside. */
+function operatorOf(node: SyntaxNode): SyntaxNode {
+  let operator = node.getChild('Expr')!.nextSibling!
+  while (operator.name === 'LineComment') operator = operator.nextSibling!
+  return operator
+}
+
 class Builder {
   readonly #text: string
   #depth = 0
@@ -167,46 +212,108 @@ class Builder {
     return this.#text.slice(node.from, node.to)
   }
 
-  expr(node: SyntaxNode, _level: number): Expr {
-    if (++this.#depth > DEPTH_MAX * 4) this.#fail(node, 'expression nests too deeply')
-    const made = this.#expr(node)
+  /**
+   * The grammar lets a modifier (`offset`, `@`, a range) apply to all that stands before it, and takes a sign into a
+   * number before a power. So operands and operators are laid out in a row, and put together again by Prometheus'
+   * precedence: modifiers first, then powers, signs, products, sums, comparisons, `and`, `or`.
+   */
+  expr(node: SyntaxNode): Expr {
+    if (++this.#depth > DEPTH_MAX) this.#fail(node, 'expression nests too deeply')
+    const row: Item[] = []
+    this.#layOut(node, row)
+    const made = this.#climb(row, { at: 0 }, 0)
     this.#depth--
     return made
   }
 
-  #expr(node: SyntaxNode): Expr {
+  #layOut(node: SyntaxNode, row: Item[]): void {
+    // Operators to the left nest as deep as the row is long: a loop, not a recursion.
+    const spine: SyntaxNode[] = []
+    let first = node
+    while (first.name === 'BinaryExpr' || MODIFIERS.has(first.name)) {
+      spine.push(first)
+      first = this.#child(first, 'Expr')
+    }
+    if (first.name === 'UnaryExpr') {
+      const op = this.#child(first, 'UnaryOp')
+      row.push({ kind: 'sign', op: this.#read(op), from: op.from })
+      this.#layOut(this.#child(first, 'Expr'), row)
+    } else if (first.name === 'NumberDurationLiteral' && /^[+-]/.test(this.#read(first))) {
+      row.push({ kind: 'sign', op: this.#read(first)[0]!, from: first.from })
+      const at = first.to - this.#read(first).slice(1).trimStart().length
+      row.push({ kind: 'operand', expr: this.#number({ from: at, to: first.to }) })
+    } else row.push({ kind: 'operand', expr: this.#primary(first) })
+    for (let i = spine.length - 1; i >= 0; i--) {
+      const outer = spine[i]!
+      if (outer.name === 'BinaryExpr') {
+        row.push({ kind: 'operator', node: outer })
+        this.#layOut(outer.getChildren('Expr')[1] ?? this.#child(outer, 'second operand'), row)
+      } else {
+        const last = row.pop()
+        if (last?.kind !== 'operand') throw new ParseError(this.#text, outer, `unexpected ${quote(this.#read(outer))}`)
+        row.push({ kind: 'operand', expr: this.#modify(outer, last.expr) })
+      }
+    }
+  }
+
+  #modify(node: SyntaxNode, inner: Expr): Expr {
+    const span = { from: inner.span.from, to: node.to }
+    switch (node.name) {
+      case 'MatrixSelector':
+        return this.#matrixSelector(node, span, inner)
+      case 'SubqueryExpr':
+        return this.#subquery(node, span, inner)
+      case 'OffsetExpr':
+        return this.#offset(node, span, inner)
+      case 'StepInvariantExpr':
+        return this.#at(node, span, inner)
+      default:
+        return this.#extended(span, inner, node.name === 'AnchoredExpr' ? 'anchored' : 'smoothed')
+    }
+  }
+
+  /** Takes from the row what binds at least as tightly as `least`. */
+  #climb(row: readonly Item[], place: { at: number }, least: number): Expr {
+    const item = row[place.at++]!
+    let left: Expr
+    if (item.kind === 'sign') {
+      const operand = this.#climb(row, place, POWER)
+      left = this.#unary({ from: item.from, to: operand.span.to }, item.op, operand)
+    } else if (item.kind === 'operand') left = item.expr
+    else return this.#fail(item.node, 'unexpected operator')
+    for (;;) {
+      const next = row[place.at]
+      if (next?.kind !== 'operator') return left
+      const operator = operatorOf(next.node)
+      const op = this.#read(operator).toLowerCase()
+      const precedence = PRECEDENCE[op] ?? POWER
+      if (precedence < least) return left
+      place.at++
+      const right = this.#climb(row, place, op === '^' ? precedence : precedence + 1)
+      if (op === '</' || op === '>/')
+        this.#fail(operator, `operator ${op} works on native histograms, which are not supported`)
+      const span = { from: left.span.from, to: right.span.to }
+      left = this.#operation(next.node, span, op as BinaryOp, operator, left, right)
+    }
+  }
+
+  #primary(node: SyntaxNode): Expr {
     const span = { from: node.from, to: node.to }
     switch (node.name) {
       case 'NumberDurationLiteral':
-        return this.#number(span, this.#read(node))
+        return this.#number(span)
       case 'StringLiteral':
         return { kind: 'string', span, type: 'string', invariant: true, value: unquote(this.#read(node)) }
       case 'ParenExpr': {
-        const expr = this.expr(this.#child(node, 'Expr'), 0)
+        const expr = this.expr(this.#child(node, 'Expr'))
         return { kind: 'paren', span, type: expr.type, invariant: expr.invariant, expr }
       }
-      case 'UnaryExpr':
-        return this.#unary(span, this.#read(this.#child(node, 'UnaryOp')), this.expr(this.#child(node, 'Expr'), 0))
-      case 'BinaryExpr':
-        return this.#binary(node, span)
       case 'AggregateExpr':
         return this.#aggregate(node, span)
       case 'FunctionCall':
         return this.#call(node, span)
       case 'VectorSelector':
         return this.#vectorSelector(node, span)
-      case 'MatrixSelector':
-        return this.#matrixSelector(node, span)
-      case 'SubqueryExpr':
-        return this.#subquery(node, span)
-      case 'OffsetExpr':
-        return this.#offset(node, span)
-      case 'StepInvariantExpr':
-        return this.#at(node, span)
-      case 'AnchoredExpr':
-        return this.#extended(node, span, 'anchored')
-      case 'SmoothedExpr':
-        return this.#extended(node, span, 'smoothed')
       default:
         return this.#fail(span, `unexpected ${quote(this.#read(node))}`)
     }
@@ -216,8 +323,8 @@ class Builder {
     return node.getChild(name) ?? this.#fail(node, `unexpected ${quote(this.#read(node))}`)
   }
 
-  #number(span: Span, source: string): Expr {
-    const text = source.replace(/^([+-])\s+/, '$1')
+  #number(span: Span): Expr {
+    const text = this.#read(span).replace(/^([+-])\s+/, '$1')
     const made = (value: number, asDuration: boolean): Expr => ({
       kind: 'number',
       span,
@@ -251,27 +358,6 @@ class Builder {
   }
 
   // ------------------------------------------------------------------------------------------- operators
-
-  #binary(node: SyntaxNode, span: Span): Expr {
-    const [first, second] = node.getChildren('Expr')
-    if (!first || !second) return this.#fail(span, 'unexpected end of input')
-    const opNode = first.nextSibling!
-    let operator: SyntaxNode = opNode
-    while (operator.name === 'LineComment') operator = operator.nextSibling!
-    const text = this.#read(operator).toLowerCase()
-    const op = text as BinaryOp
-    if (text === '</' || text === '>/')
-      this.#fail(operator, `operator ${text} works on native histograms, which are not supported`)
-    const left = this.expr(first, 0)
-    const right = this.expr(second, 0)
-    // The grammar takes the sign into the number, though a power binds tighter: -1^2 is -(1^2).
-    const sign = /^[+-]/.exec(this.#read(first))?.[0]
-    if (op === '^' && first.name === 'NumberDurationLiteral' && sign && left.kind === 'number') {
-      const bare = { ...left, value: sign === '-' ? -left.value : left.value }
-      return this.#unary(span, sign, this.#operation(node, span, op, operator, bare, right))
-    }
-    return this.#operation(node, span, op, operator, left, right)
-  }
 
   #operation(node: SyntaxNode, span: Span, op: BinaryOp, operator: Span, left: Expr, right: Expr): Expr {
     const bool = node.getChild('BoolModifier') !== null
@@ -324,7 +410,7 @@ class Builder {
     const value = (side: SyntaxNode | null | undefined): number | null => {
       const literal = side?.getChild('NumberDurationLiteral')
       if (!literal) return null
-      const number = this.#number(literal, this.#read(literal))
+      const number = this.#number(literal)
       return number.kind === 'number' ? number.value : null
     }
     return {
@@ -353,7 +439,7 @@ class Builder {
       node
         .getChild('FunctionCallBody')
         ?.getChildren('Expr')
-        .map((child) => this.expr(child, 0)) ?? []
+        .map((child) => this.expr(child)) ?? []
     )
   }
 
@@ -480,8 +566,7 @@ class Builder {
     }
   }
 
-  #matrixSelector(node: SyntaxNode, span: Span): MatrixSelector {
-    const inner = this.expr(this.#child(node, 'Expr'), 0)
+  #matrixSelector(node: SyntaxNode, span: Span, inner: Expr): MatrixSelector {
     const duration = this.#child(node, 'DurationExpr')
     const bracket = { from: inner.span.to, to: span.to }
     if (inner.kind !== 'vector') return this.#fail(bracket, 'ranges only allowed for vector selectors')
@@ -491,8 +576,7 @@ class Builder {
     return { kind: 'matrix', span, type: 'matrix', invariant: inner.invariant, selector: inner, range }
   }
 
-  #subquery(node: SyntaxNode, span: Span): Subquery {
-    const expr = this.expr(this.#child(node, 'Expr'), 0)
+  #subquery(node: SyntaxNode, span: Span, expr: Expr): Subquery {
     const [range, step] = node.getChildren('DurationExpr')
     if (expr.type !== 'vector') this.#fail(span, `subquery is only allowed on instant vector, got ${expr.type} instead`)
     return {
@@ -570,8 +654,7 @@ class Builder {
     )
   }
 
-  #offset(node: SyntaxNode, span: Span): Expr {
-    const inner = this.expr(this.#child(node, 'Expr'), 0)
+  #offset(node: SyntaxNode, span: Span, inner: Expr): Expr {
     const offset = this.#duration(this.#child(node, 'OffsetDurationExpr'))
     return this.#modified(inner, span, 'offset', (target) => {
       if (target.offset !== 0) this.#fail(inner.span, 'offset may not be set multiple times')
@@ -579,8 +662,7 @@ class Builder {
     })
   }
 
-  #at(node: SyntaxNode, span: Span): Expr {
-    const inner = this.expr(this.#child(node, 'Expr'), 0)
+  #at(node: SyntaxNode, span: Span, inner: Expr): Expr {
     const preprocessor = node.getChild('AtModifierPreprocessors')
     let at: TimeShift['at']
     if (preprocessor) {
@@ -589,7 +671,7 @@ class Builder {
     } else {
       // The grammar counts the number's node among expressions, too: it is the last.
       const literal = node.getChildren('NumberDurationLiteral').at(-1)!
-      const number = this.#number(literal, this.#read(literal))
+      const number = this.#number(literal)
       const seconds = number.kind === 'number' ? number.value : Number.NaN
       if (!(Math.abs(seconds) < 2 ** 63))
         this.#fail(inner.span, `timestamp out of bounds for @ modifier: ${goFixed(seconds)}`)
@@ -601,8 +683,7 @@ class Builder {
     })
   }
 
-  #extended(node: SyntaxNode, span: Span, how: 'anchored' | 'smoothed'): Expr {
-    const inner = this.expr(this.#child(node, 'Expr'), 0)
+  #extended(span: Span, inner: Expr, how: 'anchored' | 'smoothed'): Expr {
     const target = inner.kind === 'matrix' ? inner.selector : inner
     if (target.kind === 'subquery') this.#fail(inner.span, `${how} modifier is not supported for subqueries`)
     if (target.kind !== 'vector') return this.#fail(inner.span, `${how} modifier not implemented`)

@@ -179,7 +179,7 @@ function parse(pattern: string, dotAll: boolean): { node: Node; names: string[] 
         at--
       } else return current
       at++
-      if (repeats++ > 0) fail('invalid nested repetition operator', slice(from + 1, at))
+      if (repeats++ > 0) fail('invalid nested repetition operator', slice(from, at))
       let lazy = flags.swapGreed
       if (peek('?')) {
         at++
