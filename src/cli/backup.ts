@@ -73,6 +73,7 @@ async function backup(dir: string, copies: boolean): Promise<void> {
   await mkdir(dir, { recursive: true, mode: 0o700 })
   await chmod(dir, 0o700)
   writeFileSync(join(dir, UNFINISHED), '')
+  await rm(join(dir, DESCRIPTION), { force: true })
   const madeAt = toIso(commandScheduler.clock.now())
   const bar = progress()
 
@@ -80,6 +81,7 @@ async function backup(dir: string, copies: boolean): Promise<void> {
   for (const { name } of entries.filter((entry) => entry.name.endsWith('.db'))) {
     bar.show(0, null, name)
     await backupDatabase(join(dataDir, name), join(dir, name))
+    await chmod(join(dir, name), 0o600)
   }
   for (const entry of entries) {
     if (!entry.isFile() || /\.db(-wal|-shm|-journal)?$/.test(entry.name)) continue
