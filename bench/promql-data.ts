@@ -3,7 +3,7 @@
  * and what is awkward: resets, gaps, stale markers, NaN, infinities, classic histograms, names that differ alone.
  * The same for the same seed.
  */
-import { staleMarker } from '../src/metrics/columns.ts'
+import { writeStale } from '../src/metrics/columns.ts'
 import type { Labels } from '../src/metrics/labels.ts'
 import { labelsOf } from '../src/metrics/labels.ts'
 
@@ -80,7 +80,7 @@ export function makeData({ start, perFamily, ticks, seed = 42, awkward = true }:
   return { start, end: start + (ticks - 1) * stepMs, stepMs, series }
 }
 
-function values(kind: (typeof FAMILIES)[number][1], random: () => number): (tick: number) => number | null {
+function values(kind: (typeof FAMILIES)[number][1], random: () => number): (tick: number) => number {
   const base = random()
   let state = Math.floor(random() * 1e6)
   return (tick) => {
@@ -116,16 +116,19 @@ function values(kind: (typeof FAMILIES)[number][1], random: () => number): (tick
 }
 
 /** Null: no sample at this tick. */
-function column(ticks: number, start: number, stepMs: number, value: (tick: number) => number | null, jitterMs = 0) {
+type Value = number | 'stale' | null
+
+function column(ticks: number, start: number, stepMs: number, value: (tick: number) => Value, jitterMs = 0) {
   const times: number[] = []
-  const kept: number[] = []
+  const kept = new Float64Array(ticks)
   for (let tick = 0; tick < ticks; tick++) {
     const next = value(tick)
     if (next === null) continue
+    if (next === 'stale') writeStale(kept, times.length)
+    else kept[times.length] = next
     times.push(start + tick * stepMs + (jitterMs === 0 ? 0 : ((tick * 7919) % jitterMs) | 0))
-    kept.push(next)
   }
-  return { times: Float64Array.from(times), values: Float64Array.from(kept) }
+  return { times: Float64Array.from(times), values: kept.subarray(0, times.length) }
 }
 
 const BOUNDS = ['0.005', '0.01', '0.025', '0.05', '0.1', '0.25', '0.5', '1', '2.5', '+Inf']
@@ -133,7 +136,7 @@ const BOUNDS = ['0.005', '0.01', '0.025', '0.05', '0.1', '0.25', '0.5', '1', '2.
 function awkwardSeries(ticks: number, start: number, stepMs: number, seed: number): BenchSeries[] {
   const random = generator(seed ^ 0x9e3779b9)
   const made: BenchSeries[] = []
-  const add = (name: string, labels: Record<string, string>, value: (tick: number) => number | null, jitterMs = 0) =>
+  const add = (name: string, labels: Record<string, string>, value: (tick: number) => Value, jitterMs = 0) =>
     made.push({ labels: labelsOf(name, labels), ...column(ticks, start, stepMs, value, jitterMs) })
   for (let n = 0; n < 6; n++) {
     let counter = 100 * n
@@ -147,7 +150,7 @@ function awkwardSeries(ticks: number, start: number, stepMs: number, seed: numbe
     add('jittery', { pod: `p${n}`, job: 'jittery' }, () => random() * 100 - 50, 9000)
     add('leaving', { pod: `p${n}`, job: 'leaving' }, (tick) => {
       const phase = (tick + n * 13) % 80
-      return phase < 50 ? phase * random() : phase === 50 ? staleMarker : null
+      return phase < 50 ? phase * random() : phase === 50 ? 'stale' : null
     })
     add('strange', { pod: `p${n}`, job: 'strange' }, (tick) => {
       const phase = (tick + n) % 17

@@ -9,13 +9,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { staleMarker } from '../src/metrics/columns.ts'
+import { writeStale } from '../src/metrics/columns.ts'
 import type { Labels } from '../src/metrics/labels.ts'
 import { labelsOf } from '../src/metrics/labels.ts'
 import { formatSeries } from '../src/metrics/query/labelset.ts'
 import type { EvalCommand, ScriptSeries } from '../src/metrics/query/script.ts'
 import { parseScript } from '../src/metrics/query/script.ts'
-import { snappy, writeRequest } from '../test/support/wire.ts'
+import { remoteWrite } from './promql-wire.ts'
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -62,21 +62,18 @@ async function stop({ process: child, dir }: Running): Promise<void> {
 }
 
 async function load(series: readonly ScriptSeries[], step: number): Promise<void> {
-  const slice = Math.max(1, Math.floor(1_200_000 / step))
-  const longest = Math.max(...series.map((s) => s.values.length))
-  for (let from = 0; from < longest; from += slice) {
-    const part = series.map(({ labels, values }) => ({
-      labels,
-      samples: values.slice(from, from + slice).flatMap((value, i) => {
-        if (value === 'none' || value === 'histogram') return []
-        return [[(from + i) * step, value === 'stale' ? staleMarker : value] as const]
-      }),
-    }))
-    const body = snappy(writeRequest(part.filter((s) => s.samples.length > 0)))
-    const headers = { 'content-encoding': 'snappy', 'content-type': 'application/x-protobuf' }
-    const answer = await fetch(`${base}/api/v1/write`, { method: 'POST', headers, body })
-    if (!answer.ok) throw new Error(`remote write: ${answer.status} ${await answer.text()}`)
-  }
+  const sent = series.map(({ labels, values }) => {
+    const times: number[] = []
+    const column = new Float64Array(values.length)
+    values.forEach((value, i) => {
+      if (value === 'none' || value === 'histogram') return
+      if (value === 'stale') writeStale(column, times.length)
+      else column[times.length] = value
+      times.push(i * step)
+    })
+    return { labels, times: Float64Array.from(times), values: column }
+  })
+  await remoteWrite(`${base}/api/v1/write`, sent)
 }
 
 interface Result {

@@ -13,10 +13,10 @@ import { parseArgs } from 'node:util'
 import { MemoryReader } from '../src/metrics/query/memory-reader.ts'
 import type { ApiAnswer } from '../src/metrics/query/operations.ts'
 import { queryOperations } from '../src/metrics/query/operations.ts'
-import { snappy, writeRequest } from '../test/wire.ts'
 import type { BenchData } from './promql-data.ts'
 import { makeData } from './promql-data.ts'
 import { queries } from './promql-queries.ts'
+import { remoteWrite } from './promql-wire.ts'
 
 const { values: options } = parseArgs({
   options: {
@@ -122,7 +122,7 @@ async function main(): Promise<void> {
   )
   try {
     await ready(`${base}/-/ready`)
-    await write(`${base}/api/v1/write`, data, {})
+    await remoteWrite(`${base}/api/v1/write`, data.series)
     const theirs: Ask = (path, parameters) => ask(`${base}/api/v1/${path}`, parameters, {})
     const ours = options.platform ? await platform(data) : engine(data)
     await compare(data, ours, theirs)
@@ -198,41 +198,13 @@ function engine(data: BenchData): Ask {
 
 async function platform(data: BenchData): Promise<Ask> {
   const headers = options.token ? { authorization: `Bearer ${options.token}` } : {}
-  await write(`${options.platform}/api/v1/write`, data, headers)
+  await remoteWrite(`${options.platform}/api/v1/write`, data.series, headers)
   return (path, parameters) => ask(`${options.platform}/api/v1/${path}`, parameters, headers)
 }
 
 async function ask(url: string, parameters: Record<string, string>, headers: Record<string, string>): Promise<Answer> {
   const answer = await fetch(url, { method: 'POST', headers, body: new URLSearchParams(parameters) })
   return (await answer.json()) as Answer
-}
-
-/** In slices of time, as senders do: what is far older than the newest sample would be refused. */
-async function write(url: string, data: BenchData, headers: Record<string, string>): Promise<void> {
-  const slice = 20 * 60_000
-  for (let from = data.start; from <= data.end + slice; from += slice) {
-    for (let first = 0; first < data.series.length; first += 250) {
-      const part = data.series.slice(first, first + 250).map(({ labels, times, values }) => ({
-        labels,
-        samples: [...times].flatMap((time, i) =>
-          time >= from && time < from + slice ? [[time, values[i]!] as const] : [],
-        ),
-      }))
-      const body = snappy(writeRequest(part.filter((s) => s.samples.length > 0)))
-      if (body.length < 2) continue
-      const answer = await fetch(url, {
-        method: 'POST',
-        headers: {
-          'content-encoding': 'snappy',
-          'content-type': 'application/x-protobuf',
-          'x-prometheus-remote-write-version': '0.1.0',
-          ...headers,
-        },
-        body,
-      })
-      if (!answer.ok) throw new Error(`remote write: ${answer.status} ${await answer.text()}`)
-    }
-  }
 }
 
 async function ready(url: string): Promise<void> {

@@ -179,10 +179,13 @@ function evaluate(env: Environment, query: Query): Found {
   }
 }
 
+/** What means something else in another query. */
+const QUERY_BOUND = /\b(start|end|range|step)\(\)/
+
 /** Null when all is as expected. */
 function check(env: Environment, command: EvalCommand): string | null {
   const queries: { query: Query; what: string }[] = [{ query: command, what: '' }]
-  if (command.step === 0) {
+  if (command.step === 0 && !QUERY_BOUND.test(command.text)) {
     const pinned = pin(parse(command.text), command.start)
     if (pinned)
       for (const at of [-10 * command.start - 1000, 0, Math.trunc(command.start / 5), 10 * command.start])
@@ -205,7 +208,7 @@ function check(env: Environment, command: EvalCommand): string | null {
     const problem = annotationProblem(command, found) ?? compare(command, found)
     if (problem) return problem + what
     if (command.step > 0 || command.rangeAnswer || command.expected.kind === 'string') continue
-    if (/\b(start|end|range|step)\(\)/.test(command.text) || command.ordered) continue
+    if (QUERY_BOUND.test(command.text) || command.ordered) continue
     const middle = query.start
     const ranged = evaluate(env, { ...query, start: middle - 60_000, end: middle + 60_000, step: 60_000 })
     const series = ranged.series
