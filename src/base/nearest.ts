@@ -4,7 +4,7 @@
 export function nearest(word: string, known: Iterable<string>, editsMax = Number.POSITIVE_INFINITY): string | null {
   if (word.length > 100) return null
   let best: string | null = null
-  let bestDistance = Math.min(editsMax, Math.max(1, Math.floor(word.length / 3))) + 1
+  let bestDistance = Math.min(editsMax, Math.floor(word.length / 3)) + 1
   for (const candidate of known) {
     const distance = edits(word.toLowerCase(), candidate.toLowerCase())
     if (distance < bestDistance) {
