@@ -127,8 +127,10 @@ export function step(
   const changes = each(FIGURE_KEYS, (key) => moved[key]?.change ?? null)
   const facts: Facts = {
     now,
+    values,
     minute,
     score,
+    worst: parts[0]?.metric ?? null,
     limits,
     normals,
     trends,

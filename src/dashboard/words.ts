@@ -11,9 +11,13 @@ import { formatExact, formatLimit, formatNumber, formatValue, METRIC_KEYS } from
 
 export interface Facts {
   readonly now: Millis
+  /** The newest samples; null without data. */
+  readonly values: Readonly<Record<MetricKey, number | null>>
   /** Means of the last minute; null without data. */
   readonly minute: Readonly<Record<MetricKey, number | null>>
   readonly score: number | null
+  /** The metric that takes most from the score. */
+  readonly worst: MetricKey | null
   readonly limits: LimitsByFigure
   readonly normals: Readonly<Partial<Record<FigureKey, Normal | null>>>
   readonly trends: Readonly<Record<FigureKey, Trend | null>>
@@ -98,12 +102,26 @@ export function headlineOf(facts: Facts): Headline {
       : outside.length === 0
         ? null
         : `Unusual for the last 24 hours: ${list(outside.map((key) => withValue(facts, key)))}.`
+  const brief = JUDGED.flatMap((key) => {
+    const value = facts.values[key]
+    const rule = facts.limits[key]
+    const limit = value === null || !rule ? null : judge(value, rule).limit
+    if (value === null || !limit) return []
+    const { words, unit } = MEANING[key]
+    return [`${words} ${formatValue(value, unit)}, ${limit.side} ${formatLimit(limit.value, unit)}`]
+  })
   const all = silent.length === 0 && learnt.length === known.length && outside.length === 0
   return {
     ...plain,
     status: 'healthy',
-    text: all ? 'Healthy: all figures are within their normal range.' : 'Healthy: nothing is beyond its limit.',
+    text:
+      brief.length > 0
+        ? `Healthy: nothing has been beyond its limit for ${lasting(HOLD_MS)}.`
+        : all
+          ? 'Healthy: all figures are within their normal range.'
+          : 'Healthy: nothing is beyond its limit.',
     cause: sentences([
+      brief.length > 0 ? `Just now: ${brief.join('; ')}.` : null,
       normalSentence,
       silent.length > 0 ? `No data for ${list(silent)}.` : null,
       facts.minute.throughput === null
@@ -132,6 +150,7 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
     confidence: number,
     message: string,
     advice: string,
+    evidence: FigureKey = metric,
   ) =>
     found.push({
       id: `${type}:${metric}`,
@@ -142,7 +161,7 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
       confidence,
       impact,
       recommendations: [advice],
-      evidence_url: `/ops/metrics/${MEANING[metric].name}`,
+      evidence_url: evidence === 'health_score' ? '/ops' : `/ops/metrics/${MEANING[evidence].name}`,
     })
   const pct = (value: number) => formatValue(value, '%')
   const mean = 'in the mean of the last minute'
@@ -175,7 +194,8 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
       'high',
       0.9,
       `The health score is ${formatExact(score)} of 100, below 70.`,
-      'Follow the part that takes the most points; the health card names it.',
+      'Follow the figure that takes the most points; the health card names it.',
+      facts.worst ?? 'health_score',
     )
   if (hit !== null && hit < 70)
     add(
@@ -214,7 +234,7 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
       'System health',
       'low',
       0.95,
-      `The health score is ${formatExact(score)} of 100: ${score === 100 ? 'no figure takes a point from it' : 'little is taken from it'}.`,
+      `The health score is ${formatExact(score)} of 100: ${score === 100 ? 'no figure with data takes a point from it' : 'little is taken from it'}.`,
       'No action.',
     )
   return found

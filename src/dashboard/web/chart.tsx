@@ -38,6 +38,8 @@ export interface ChartProps {
   readonly gapMs: number
   readonly left: { readonly unit: string; readonly base: number | null; readonly top: number | null }
   readonly right?: { readonly unit: string }
+  /** Two series of the track that bound what the first line is the mean of. */
+  readonly band?: { readonly lower: string; readonly upper: string; readonly name: string }
   readonly limits?: readonly Limit[]
   readonly events?: readonly DashboardEvent[]
   readonly stale: boolean
@@ -64,6 +66,14 @@ export function Chart(props: ChartProps) {
               <Key index={i} /> {line.name}
             </span>
           ))}
+          {props.band && (
+            <span>
+              <svg class="key" viewBox="0 0 22 10" aria-hidden="true">
+                <rect y="1" width="22" height="8" class="c-band s1" />
+              </svg>{' '}
+              {props.band.name}
+            </span>
+          )}
         </div>
       </div>
       <div class="panel-body" id={`${id}p`}>
@@ -324,7 +334,7 @@ function create(element: HTMLElement, size: { width: number; height: number }, l
           size: PAD.bottom,
           gap: 6,
           grid: { show: false },
-          splits: (u, _a, low, high) => timeTicks(low, high, u.bbox.width / devicePixelRatio),
+          splits: (u, _a, low, high) => timeTicks(low, high, u.bbox.width / devicePixelRatio, start.right ? 0 : 12),
           values: (_u, splits) => timeLabels(splits),
         }),
         axis({ scale: 'left', size: PAD.left, gap: 6, splits: ticks, values: (_u, splits) => splits.map(shortNumber) }),
@@ -350,7 +360,7 @@ function create(element: HTMLElement, size: { width: number; height: number }, l
             stroke: () => tint(i),
             width: 1.75,
             points: { show: false },
-            spanGaps: false,
+            paths: unbridged,
           }),
         ),
       ],
@@ -358,6 +368,7 @@ function create(element: HTMLElement, size: { width: number; height: number }, l
         drawClear: [
           (u) => {
             for (const gap of gapsIn(latest.current)) hatch(u, gap, css('--chart-hatch'))
+            drawBand(u, latest.current, tint(0))
           },
         ],
         draw: [
@@ -393,7 +404,8 @@ function leftRange(props: ChartProps): [number, number] {
   const seen = seenOn(props, 'left')
   const low = base ?? (seen && seen.min < 60 ? Math.max(0, Math.floor(seen.min / 20) * 20 - 20) : 60)
   if (top !== null) return [low, top]
-  return [low, roundUp(Math.max(seen?.max ?? 0, ...limitsOn(props, 'left')))]
+  const high = roundUp(Math.max(seen?.max ?? 0, ...limitsOn(props, 'left')))
+  return [seen && seen.min < low ? -roundUp(-seen.min) : low, high]
 }
 
 function rightRange(props: ChartProps): [number, number] {
@@ -404,9 +416,11 @@ function rightRange(props: ChartProps): [number, number] {
 const limitsOn = (props: ChartProps, axis: Line['axis']) =>
   (props.limits ?? []).filter((l) => l.axis === axis).map((l) => l.value)
 
-function seenOn({ track, lines }: ChartProps, axis: Line['axis']) {
+function seenOn({ track, lines, band }: ChartProps, axis: Line['axis']) {
   if (!track) return null
-  return extent(lines.filter((l) => l.axis === axis).flatMap((l) => [...(track.series[l.key] ?? [])]))
+  const keys = lines.filter((l) => l.axis === axis).map((l) => l.key)
+  if (band && axis === 'left') keys.push(band.lower, band.upper)
+  return extent(keys.flatMap((key) => [...(track.series[key] ?? [])]))
 }
 
 /** A top of four round steps a little above `max`. */
@@ -421,10 +435,11 @@ const shortNumber = (v: number) =>
 const MIN = 60
 const STEPS = [MIN, 2 * MIN, 5 * MIN, 10 * MIN, 15 * MIN, 30 * MIN, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800]
 
-function timeTicks(low: number, high: number, width: number): number[] {
+/** Round times; none so near the right edge that its label would be cut. */
+function timeTicks(low: number, high: number, width: number, edge: number): number[] {
   const step = STEPS.find((s) => ((high - low) / s) * 46 <= width) ?? 604_800
   const splits: number[] = []
-  for (let t = Math.ceil(low / step) * step; t <= high; t += step) splits.push(t)
+  for (let t = Math.ceil(low / step) * step; ((high - t) / (high - low)) * width >= edge; t += step) splits.push(t)
   return splits
 }
 
@@ -459,6 +474,49 @@ function hatch(u: uPlot, gap: Gap, colour: string) {
     ctx.lineTo(x + bbox.height, bbox.top)
   }
   ctx.stroke()
+  ctx.restore()
+}
+
+/** A line that ends where points end. uPlot's own draws over a gap and clips, which leaves slivers where points are dense. */
+const unbridged: uPlot.Series.PathBuilder = (u, index) => {
+  const stroke = new Path2D()
+  const scale = u.series[index]!.scale!
+  let pen = false
+  for (const [i, value] of u.data[index]!.entries()) {
+    if (value == null) {
+      pen = false
+      continue
+    }
+    const x = u.valToPos(u.data[0][i]!, 'x', true)
+    const y = u.valToPos(value, scale, true)
+    if (pen) stroke.lineTo(x, y)
+    else stroke.moveTo(x, y)
+    pen = true
+  }
+  return { stroke, fill: null, clip: null, band: null, gaps: [], flags: 0 }
+}
+
+function drawBand(u: uPlot, { track, now, band }: ChartProps, colour: string) {
+  const lower = (band && track?.series[band.lower]) ?? []
+  const upper = (band && track?.series[band.upper]) ?? []
+  if (!track) return
+  const { ctx } = u
+  ctx.save()
+  ctx.fillStyle = colour
+  ctx.globalAlpha = 0.17
+  for (let i = 0; i < lower.length; i++) {
+    let end = i
+    while (end < lower.length && lower[end] != null && upper[end] != null) end++
+    if (end - i > 1) {
+      ctx.beginPath()
+      for (let k = i; k < end; k++)
+        ctx.lineTo(u.valToPos(xOf(track, k, now), 'x', true), u.valToPos(upper[k]!, 'left', true))
+      for (let k = end - 1; k >= i; k--)
+        ctx.lineTo(u.valToPos(xOf(track, k, now), 'x', true), u.valToPos(lower[k]!, 'left', true))
+      ctx.fill()
+    }
+    i = Math.max(i, end)
+  }
   ctx.restore()
 }
 

@@ -119,13 +119,9 @@ function Account() {
   }
   return (
     <>
-      <button
-        type="button"
-        class="avatar"
-        popovertarget="account"
-        aria-label={who ? `Account of ${who.name}` : 'Account'}
-      >
+      <button type="button" class="avatar" popovertarget="account">
         {initials}
+        <span class="vh">{who ? `, account of ${who.name}` : 'Account'}</span>
       </button>
       <div class="menu" id="account" popover="auto" ref={menu}>
         <p>

@@ -63,6 +63,8 @@ export function Login() {
           <span>Opinion Market</span>
         </p>
         <h1>Log in to operations</h1>
+        {/* For password managers: the token is kept under this name. */}
+        <input type="text" name="username" autocomplete="username" value="operations" hidden readOnly />
         <div class="field">
           <label for="token">Token</label>
           <input

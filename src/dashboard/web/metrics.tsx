@@ -51,7 +51,6 @@ export function Metrics({ name }: { name: string | null }) {
   return (
     <main id="main" class="page">
       <div class="headline detail-head">
-        <span />
         <h1>{name ?? 'Metrics'}</h1>
         <div class="aside">
           {name && (
@@ -178,16 +177,14 @@ function Metric({ name }: { name: string }) {
   const points = (chosen.value === MERGED ? answer?.points : rows[chosen.value]?.points) ?? []
   const unit = answer?.unit ?? ''
   const track = held && answer ? trackFrom(points, held.until, seconds, answer.step) : null
-  const lines: Line[] = [
-    { key: 'mean', name: 'Mean', unit, axis: 'left' },
-    { key: 'max', name: 'Highest', unit, axis: 'left' },
-  ]
+  const lines: Line[] = [{ key: 'mean', name: 'Mean', unit, axis: 'left' }]
   return (
     <>
       <section class="panel tall">
         <Chart
           title={chosen.value === MERGED ? 'Over time' : `Series ${chosen.value + 1} over time`}
           lines={lines}
+          band={{ lower: 'min', upper: 'max', name: 'Lowest to highest' }}
           track={track}
           now={held?.until ?? now.value}
           gapMs={3 * step * 1000}
@@ -284,14 +281,16 @@ function trackFrom(points: readonly ChartPoint[], until: number, seconds: number
   const from = Math.floor((until - seconds * 1000) / stepMs) * stepMs + stepMs
   const length = Math.max(1, Math.floor((until - from) / stepMs) + 1)
   const mean = new Array<number | null>(length).fill(null)
-  const max = new Array<number | null>(length).fill(null)
+  const min = [...mean]
+  const max = [...mean]
   for (const point of points) {
     const place = Math.round((Date.parse(point.t) - from) / stepMs)
     if (place < 0 || place >= length) continue
     mean[place] = point.v
+    min[place] = point.min
     max[place] = point.max
   }
-  return { from, stepMs, length, series: { mean, max } }
+  return { from, stepMs, length, series: { mean, min, max } }
 }
 
 // --------------------------------------------------------------------------------------------------- sources
