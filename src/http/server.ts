@@ -6,6 +6,7 @@
  * It knows no domain: who a token belongs to is asked of `Authenticator`, what the limits are of `limits()`.
  */
 import { createHash } from 'node:crypto'
+import { chmodSync } from 'node:fs'
 import { STATUS_CODES } from 'node:http'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -181,15 +182,16 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     return reply.send(JSON.stringify(errorBody(problem, request.id, clock.now())))
   }
 
+  function spend(key: string, rate: Rate): void {
+    const wait = limiter.take(key, rate)
+    if (wait > 0) throw tooMany('Too many requests.', Math.max(1, Math.ceil(wait)))
+  }
+
   /** Everything that can be refused before the body is read. */
   function admit(shape: RouteShape<never, never, never, never> | ForeignShape, request: FastifyRequest): void {
     const headers = request.headers
     const limits = options.limits()
     const address = addressOf(request)
-    const spend = (key: string, rate: Rate) => {
-      const wait = limiter.take(key, rate)
-      if (wait > 0) throw tooMany('Too many requests.', Math.max(1, Math.ceil(wait)))
-    }
     let principal: Principal | null = null
     try {
       principal = principalOf(headers, authenticator)
@@ -331,6 +333,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     app.route({
       method: 'GET',
       url: shape.path,
+      onRequest: async (request) => spend(addressOf(request), options.limits().perAddress),
       handler: async (_request, reply) => {
         reply.header('upgrade', 'websocket')
         throw new AppError(426, 'upgrade_required', 'This is a WebSocket; connect with Upgrade: websocket.')
@@ -350,11 +353,11 @@ export async function createServer(options: ServerOptions): Promise<Server> {
 
   return {
     openApi: document,
-    listen(at) {
+    async listen(at) {
       if ('port' in at) return app.listen({ host: '127.0.0.1', port: at.port })
-      // The mode comes from the mask at the moment of binding: never open, not even for an instant.
-      const mask = process.umask(0o177)
-      return app.listen({ path: at.socketPath }).finally(() => process.umask(mask))
+      const address = await app.listen({ path: at.socketPath })
+      chmodSync(at.socketPath, 0o600)
+      return address
     },
     close: () => app.close(),
   }
