@@ -2,8 +2,8 @@
  * Samples decoded per second of CPU: `node bench/decode.ts [bodies]`. Remote-write bodies of 2,000 series with one
  * sample each, six labels, as a scraping agent sends them; text and OTLP of the same series beside them.
  */
-import { RemoteWriteDecoder } from '../src/metrics/ingest/remote-write.ts'
-import { labelsOf } from '../src/metrics/labels.ts'
+import { Decoder, type IngestFormat } from '../src/metrics/ingest/decode.ts'
+import { labelsOf, labelValue, toObject } from '../src/metrics/labels.ts'
 import { snappy, type WireSeries, writeRequest } from '../test/support/wire.ts'
 
 const rounds = Number(process.argv[2] ?? 1000)
@@ -41,9 +41,26 @@ function measure(name: string, bodies: readonly Uint8Array[], decode: (body: Uin
   )
 }
 
-const remoteWrite = new RemoteWriteDecoder()
-measure(
-  'remote write',
-  tables.map((table) => snappy(writeRequest(table))),
-  (body) => remoteWrite.decode(body).sampleCount,
-)
+const decoder = new Decoder()
+const run = (name: string, format: IngestFormat, encode: (table: readonly WireSeries[]) => Uint8Array) =>
+  measure(name, tables.map(encode), (body) => decoder.decode(format, body, start).columns.sampleCount)
+
+run('remote write', { kind: 'remote_write' }, (table) => snappy(writeRequest(table)))
+run('text', { kind: 'prometheus', whole: true }, (table) => Buffer.from(table.map(textLine).join('')))
+run('OTLP JSON', { kind: 'otlp_json' }, (table) => Buffer.from(JSON.stringify(otlp(table))))
+
+function textLine({ labels, samples }: WireSeries): string {
+  const pairs = labels.filter(([n]) => n !== '__name__').map(([n, v]) => `${n}="${v}"`)
+  const [time, value] = samples[0]!
+  return `${labelValue(labels, '__name__')}{${pairs.join(',')}} ${value} ${time}\n`
+}
+
+function otlp(table: readonly WireSeries[]) {
+  const metrics = table.map(({ labels, samples }) => {
+    const attributes = Object.entries(toObject(labels)).map(([key, stringValue]) => ({ key, value: { stringValue } }))
+    const [time, asDouble] = samples[0]!
+    const dataPoints = [{ timeUnixNano: `${time}000000`, asDouble, attributes }]
+    return { name: labelValue(labels, '__name__'), gauge: { dataPoints } }
+  })
+  return { resourceMetrics: [{ resource: {}, scopeMetrics: [{ metrics }] }] }
+}
