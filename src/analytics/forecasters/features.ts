@@ -1,0 +1,152 @@
+/**
+ * What a forecast may look at: one row per origin and horizon, each number relative to the value at the origin (so
+ * that adding a constant to the series changes nothing) and in units of the series' own typical step.
+ *
+ *   level    short lags, rolling means, the same minute of earlier hours
+ *   trend    the constant and the means over a third of a day and more
+ *   daily    yesterday at the target's time, a profile smoothed over the days, harmonics of the day
+ *   weekly   last week at the target's time
+ *
+ * A row reads values at or before its origin only. Which columns exist depends on the length of the history alone.
+ */
+export type Factor = 'level' | 'trend' | 'daily' | 'weekly'
+
+export interface DesignOptions {
+  readonly harmonics: number
+  /** Periods, in minutes, whose recent profile is a column. */
+  readonly periods: readonly number[]
+}
+
+export interface Design {
+  /** Columns at horizon `k` steps. */
+  columns(k: number): readonly Factor[]
+  /** Writes the row of origin `i`, horizon `k`, into `out` at `at`. */
+  fill(i: number, k: number, out: Float64Array, at: number): void
+}
+
+const LAGS = [1, 2, 3, 4, 5, 6, 8, 11]
+const MEANS = [3, 6, 12, 24, 48, 96, 288]
+const SLOW_MEAN = 96
+const DAY_MINUTES = 1440
+/** Weight of the newest day in the daily profile, of the newest round in a short one. */
+const PROFILE_GAIN = 0.15
+const PROFILE_HALF_WIDTH_MINUTES = 10
+
+/**
+ * `values` without gaps, centred and in units of the typical step (so sums lose no digits). `firstStep` numbers the
+ * steps since the epoch. Windows count steps, seasons count minutes; `kMax` is the longest horizon.
+ */
+export function design(
+  values: Float64Array,
+  firstStep: number,
+  stepMs: number,
+  kMax: number,
+  options: DesignOptions,
+): Design {
+  const n = values.length
+  const day = Math.round((DAY_MINUTES * 60_000) / stepMs)
+  const week = 7 * day
+  const sums = prefixSums(values)
+  const lags = LAGS.filter((lag) => lag * 16 <= n)
+  const means = MEANS.filter((width) => width * 8 <= n)
+  const half = Math.floor((PROFILE_HALF_WIDTH_MINUTES * 60_000) / stepMs)
+  const daily = day >= 24 && n >= day * 1.2 && kMax + half < day
+  const weekly = daily && n >= week + day
+  const harmonics = !daily || n < 2 * day ? 0 : n < 4 * day ? Math.min(4, options.harmonics) : options.harmonics
+  const profile = daily ? seasonProfile(values, sums, day, half, kMax) : new Float64Array(0)
+  const rounds = options.periods
+    .map((minutes) => Math.round((minutes * 60_000) / stepMs))
+    .filter((period) => period >= 3 && n >= period * 6)
+    .map((period) => ({ period, profile: seasonProfile(values, sums, period, 0, period) }))
+  const sine = new Float64Array(day)
+  for (let i = 0; i < day; i++) sine[i] = Math.sin((2 * Math.PI * i) / day)
+  const quarter = day / 4
+  const phase0 = ((firstStep % day) + day) % day
+
+  const columns = (k: number): readonly Factor[] => {
+    const kinds: Factor[] = ['trend']
+    for (const _ of lags) kinds.push('level')
+    for (const width of means) kinds.push(width >= SLOW_MEAN ? 'trend' : 'level')
+    for (const { period } of rounds)
+      kinds.push(...(k % period === 0 ? (['level'] as const) : (['level', 'level'] as const)))
+    if (daily) kinds.push('daily', 'daily', 'daily', 'daily')
+    if (weekly) kinds.push('weekly', 'weekly')
+    for (let q = 0; q < 2 * harmonics; q++) kinds.push('daily')
+    return kinds
+  }
+
+  const fill = (i: number, k: number, out: Float64Array, start: number): void => {
+    const now = values[i]!
+    let at = start
+    out[at++] = 1
+    for (let j = 0; j < lags.length; j++) {
+      const from = i - lags[j]!
+      out[at++] = values[from < 0 ? 0 : from]! - now
+    }
+    for (let j = 0; j < means.length; j++) {
+      const from = Math.max(0, i + 1 - means[j]!)
+      out[at++] = (sums[i + 1]! - sums[from]!) / (i + 1 - from) - now
+    }
+    for (let j = 0; j < rounds.length; j++) {
+      const round = rounds[j]!
+      // Same phase as the target, within one period of the origin: known at the origin.
+      const ahead = k % round.period
+      out[at++] = round.profile[i]! - now
+      if (ahead !== 0) out[at++] = round.profile[i + ahead]! - now
+    }
+    if (daily) {
+      const then = i + k - day
+      const known = then >= 0
+      const same = i - day >= 0
+      out[at++] = known ? values[then]! - now : 0
+      out[at++] = same ? values[i - day]! - now : 0
+      out[at++] = known ? profile[i + k]! - now : 0
+      out[at++] = same ? profile[i]! - now : 0
+    }
+    if (weekly) {
+      const then = i + k - week >= 0 ? i + k - week : i + k - day
+      const same = i - week >= 0 ? i - week : i - day
+      out[at++] = then >= 0 ? values[then]! - now : 0
+      out[at++] = same >= 0 ? values[same]! - now : 0
+    }
+    const phase = phase0 + i + k
+    for (let q = 1; q <= harmonics; q++) {
+      out[at++] = sine[(q * phase) % day]!
+      out[at++] = sine[Math.round(q * phase + quarter) % day]!
+    }
+  }
+  return { columns, fill }
+}
+
+function prefixSums(values: Float64Array): Float64Array {
+  const sums = new Float64Array(values.length + 1)
+  for (let i = 0; i < values.length; i++) sums[i + 1] = sums[i]! + values[i]!
+  return sums
+}
+
+/**
+ * At [s], what earlier rounds of `period` steps say about step s: an exponential mean over rounds of the values at
+ * the same phase, averaged over `half` steps on both sides. Reads no value after s − period + half; runs `ahead`
+ * steps past the end.
+ */
+function seasonProfile(
+  values: Float64Array,
+  sums: Float64Array,
+  period: number,
+  half: number,
+  ahead: number,
+): Float64Array {
+  const n = values.length
+  const out = new Float64Array(n + ahead)
+  for (let s = 0; s < out.length; s++) {
+    if (s < period) {
+      out[s] = values[0]!
+      continue
+    }
+    const from = Math.max(0, s - period - half)
+    const to = Math.min(n, s - period + half + 1)
+    const mean = (sums[to]! - sums[from]!) / (to - from)
+    out[s] = s < 2 * period ? mean : out[s - period]! + PROFILE_GAIN * (mean - out[s - period]!)
+  }
+  return out
+}

@@ -1,0 +1,164 @@
+/**
+ * Least absolute deviations by iteratively reweighted least squares (Schlossmacher 1973), for a few dozen columns.
+ * The design is row-major in one Float64Array, rows in order of time. The last pass adds the normal equations up block
+ * by block and solves them at each block's end, so that every later block is predicted by coefficients that never saw
+ * it: a rolling origin for the price of one fit.
+ */
+
+export interface LadInput {
+  /** Rows by columns, row-major; column 0 is the constant and is not shrunk. */
+  readonly x: Float64Array
+  readonly y: Float64Array
+  /** Weight of each row, 0 or more. */
+  readonly weight: Float64Array
+  readonly rows: number
+  readonly columns: number
+  /** Residuals below this size (in units of y) count as squared errors: the smooth foot of the absolute value. */
+  readonly foot: number
+  /** Ridge as a share of each column's own weight. */
+  readonly ridge: number
+  readonly passes: number
+  /** Passes on every third row that come first and only bring the coefficients near. */
+  readonly roughPasses: number
+}
+
+export interface LadFit {
+  readonly beta: Float64Array
+  /** y minus the prediction of coefficients learnt from earlier blocks alone; NaN where there were too few rows. */
+  readonly later: Float64Array
+}
+
+/**
+ * Fits `x·beta ≈ y`. `start` is a first guess (changed in place and returned as `beta`). `blocks` cuts the rows for
+ * the rolling residuals; the first blocks, up to 40 % of the rows, are for training alone. `gap` is the number of
+ * seconds-free "positions" before a block whose targets lie inside it; rows at positions within it are left NaN.
+ */
+export function fitLad(
+  input: LadInput,
+  start: Float64Array,
+  blocks: number,
+  position: Int32Array,
+  gap: number,
+): LadFit {
+  const { x, y, weight, rows, columns, foot, ridge, passes, roughPasses } = input
+  const gram = new Float64Array(columns * columns)
+  const right = new Float64Array(columns)
+  const w = new Float64Array(rows)
+  const factor = new Float64Array(columns * columns)
+  const beta = start
+  for (let pass = 0; pass < roughPasses + passes; pass++) {
+    const stride = pass < roughPasses ? 3 : 1
+    for (let i = 0; i < rows; i += stride) {
+      w[i] = weight[i]! / Math.max(Math.abs(residual(x, y, i, columns, beta)), foot)
+    }
+    gram.fill(0)
+    right.fill(0)
+    if (pass < roughPasses + passes - 1) {
+      addRows(x, y, w, 0, rows, stride, columns, gram, right)
+      solve(gram, right, columns, ridge, factor, beta)
+    }
+  }
+  const later = new Float64Array(rows).fill(NaN)
+  const past = new Float64Array(columns)
+  const first = Math.max(2 * columns, Math.floor(rows * 0.4))
+  let end = 0
+  for (let b = 0; b < blocks; b++) {
+    const begin = end
+    end = b === blocks - 1 ? rows : Math.floor((rows * (b + 1)) / blocks)
+    if (begin >= first) {
+      solve(gram, right, columns, ridge, factor, past)
+      const known = position[begin - 1]! + gap
+      for (let i = begin; i < end; i++) {
+        if (position[i]! >= known) later[i] = residual(x, y, i, columns, past)
+      }
+    }
+    addRows(x, y, w, begin, end, 1, columns, gram, right)
+  }
+  solve(gram, right, columns, ridge, factor, beta)
+  return { beta, later }
+}
+
+function residual(x: Float64Array, y: Float64Array, row: number, columns: number, beta: Float64Array): number {
+  let sum = y[row]!
+  const base = row * columns
+  for (let j = 0; j < columns; j++) sum -= x[base + j]! * beta[j]!
+  return sum
+}
+
+/** Adds rows [from, to) to the lower triangle; four rows at a time, so that each cell is read and written once for all. */
+function addRows(
+  x: Float64Array,
+  y: Float64Array,
+  w: Float64Array,
+  from: number,
+  to: number,
+  stride: number,
+  columns: number,
+  gram: Float64Array,
+  right: Float64Array,
+): void {
+  let i = from
+  for (; i + 3 * stride < to; i += 4 * stride) {
+    const i1 = i + stride
+    const i2 = i1 + stride
+    const i3 = i2 + stride
+    const b0 = i * columns
+    const b1 = i1 * columns
+    const b2 = i2 * columns
+    const b3 = i3 * columns
+    for (let j = 0; j < columns; j++) {
+      const a0 = w[i]! * x[b0 + j]!
+      const a1 = w[i1]! * x[b1 + j]!
+      const a2 = w[i2]! * x[b2 + j]!
+      const a3 = w[i3]! * x[b3 + j]!
+      right[j] = right[j]! + a0 * y[i]! + a1 * y[i1]! + a2 * y[i2]! + a3 * y[i3]!
+      const g = j * columns
+      for (let l = 0; l <= j; l++) {
+        gram[g + l] = gram[g + l]! + a0 * x[b0 + l]! + a1 * x[b1 + l]! + a2 * x[b2 + l]! + a3 * x[b3 + l]!
+      }
+    }
+  }
+  for (; i < to; i += stride) {
+    const b = i * columns
+    for (let j = 0; j < columns; j++) {
+      const a = w[i]! * x[b + j]!
+      right[j] = right[j]! + a * y[i]!
+      const g = j * columns
+      for (let l = 0; l <= j; l++) gram[g + l] = gram[g + l]! + a * x[b + l]!
+    }
+  }
+}
+
+/** Cholesky with ridge; a column without weight gets coefficient 0. `gram` and `right` stay as they are. */
+export function solve(
+  gram: Float64Array,
+  right: Float64Array,
+  p: number,
+  ridge: number,
+  factor: Float64Array,
+  out: Float64Array,
+): void {
+  let trace = 0
+  for (let j = 0; j < p; j++) trace += gram[j * p + j]!
+  const floor = (1e-9 * trace) / p + Number.MIN_VALUE
+  for (let j = 0; j < p; j++) {
+    const row = j * p
+    for (let i = 0; i <= j; i++) {
+      let sum = gram[row + i]!
+      if (i === j) sum += floor + (j === 0 ? 0 : ridge * sum)
+      const other = i * p
+      for (let k = 0; k < i; k++) sum -= factor[row + k]! * factor[other + k]!
+      factor[row + i] = i === j ? Math.sqrt(Math.max(sum, floor)) : sum / factor[other + i]!
+    }
+  }
+  for (let i = 0; i < p; i++) {
+    let sum = right[i]!
+    for (let k = 0; k < i; k++) sum -= factor[i * p + k]! * out[k]!
+    out[i] = sum / factor[i * p + i]!
+  }
+  for (let i = p - 1; i >= 0; i--) {
+    let sum = out[i]!
+    for (let k = i + 1; k < p; k++) sum -= factor[k * p + i]! * out[k]!
+    out[i] = sum / factor[i * p + i]!
+  }
+}

@@ -1,0 +1,407 @@
+/**
+ * The forecaster: for each horizon its own regression by least absolute deviations (`lad.ts`) on what is known at the
+ * origin (`features.ts`), and its own intervals from residuals of a rolling origin.
+ *
+ *   samples ─▶ steps ─▶ link (log, asinh, plain) ─▶ one regression a horizon ─▶ pull towards "no change"
+ *                                     residuals on later blocks ─▶ local scale ─▶ quantiles ─▶ intervals ─▶ bounds
+ *
+ * `fitModel` is the dear part, `predict` the cheap one; a model fitted once may predict from any later history of the
+ * same series. No clock, no randomness: the same history gives the same numbers.
+ */
+import type { Design, Factor } from './features.ts'
+import { design } from './features.ts'
+import { fitLad, solve } from './lad.ts'
+import type { Bounds, Link } from './link.ts'
+import { boundsOf, chooseLink, linked, unlinked } from './link.ts'
+import type { StepSeries } from './series.ts'
+
+export interface ForecastOptions {
+  /** Minutes ahead, each more than 0. */
+  readonly horizons: readonly number[]
+  /** Ends the value cannot pass, where they are known. */
+  readonly bounds?: Bounds
+}
+
+export interface HorizonForecast {
+  /** Minutes ahead of the origin. */
+  readonly horizon: number
+  /** The median: as often above as below. */
+  readonly mean: number
+  readonly lower80: number
+  readonly upper80: number
+  readonly lower95: number
+  readonly upper95: number
+  /** Against the mean of the last half hour; `stable` when inside the middle quarter of the 80 % interval. */
+  readonly trend: 'increasing' | 'decreasing' | 'stable'
+  /** What the forecast rests on; shares that sum to 1. */
+  readonly factors: Readonly<Record<Factor, number>>
+  /** `regression` (least absolute deviations) or `last-value` (too short or too still a history). */
+  readonly model: 'regression' | 'last-value'
+}
+
+/** All that a fit learnt; plain data, fit for JSON. */
+export interface ForecastModel {
+  readonly link: Link
+  readonly min: number
+  readonly max: number
+  /** Zero point and unit on the linked scale. */
+  readonly centre: number
+  readonly unit: number
+  /** Range of the linked values seen, in units; forecasts go past it by no more than its width. */
+  readonly low: number
+  readonly high: number
+  readonly stepMs: number
+  /** Steps in the history of the fit, which decide the columns. */
+  readonly steps: number
+  readonly samples: number
+  readonly horizons: readonly HorizonModel[]
+}
+
+export interface HorizonModel {
+  readonly horizon: number
+  /** Steps ahead. */
+  readonly k: number
+  /** Empty: the last value is the forecast. */
+  readonly beta: readonly number[]
+  /** Coefficients of the logarithm of the local scale. */
+  readonly spread: readonly number[]
+  /** Residual quantiles at 2.5, 10, 90 and 97.5 %, in local scales. */
+  readonly quantiles: readonly [number, number, number, number]
+  readonly factors: Readonly<Record<Factor, number>>
+}
+
+/** Rows: every step of the newest days, every few of the rest. */
+const DENSE_MS = 2 * 24 * 3_600_000
+const SPARSE_STRIDE = 4
+const PASSES = 4
+const ROUGH_PASSES = 5
+const FOOT = 0.2
+const RIDGE = 1e-4
+const BLOCKS = 10
+const LEVELS = [0.025, 0.1, 0.9, 0.975] as const
+/** Fewer rows than this a column: no regression. */
+const ROWS_PER_COLUMN = 3
+const DESIGN = { harmonics: 8, periods: [60, 120] }
+const ONLY_LEVEL: Readonly<Record<Factor, number>> = { level: 1, trend: 0, daily: 0, weekly: 0 }
+
+/** Learns one series. Any finite history is accepted; a constant or very short one gives the last value. */
+export function fitModel(series: StepSeries, options: ForecastOptions): ForecastModel {
+  const { values, firstStep, stepMs } = series
+  const n = values.length
+  const bounds = boundsOf(values, options.bounds ?? {})
+  const link = chooseLink(values)
+  const { centre, unit, z, seen, low, high, samples } = standardise(series, link)
+  const ks = options.horizons.map((minutes) => Math.max(1, Math.round((minutes * 60_000) / stepMs)))
+  const frame = design(z, firstStep, stepMs, Math.max(...ks), DESIGN)
+  const local = localScales(z, firstStep, stepMs)
+  let start = new Float64Array(0)
+  const horizons = options.horizons.map((horizon, h): HorizonModel => {
+    const k = ks[h]!
+    const kinds = frame.columns(k)
+    const p = kinds.length
+    const rows = originRows(seen, n, k, stepMs)
+    if (rows.length < ROWS_PER_COLUMN * p || rows.length < 24) return lastValueModel(horizon, k, z, seen, local, n)
+    const N = rows.length
+    const x = new Float64Array(N * p)
+    const y = new Float64Array(N)
+    for (let r = 0; r < N; r++) {
+      const i = rows[r]!
+      frame.fill(i, k, x, r * p)
+      y[r] = z[i + k]! - z[i]!
+    }
+    if (start.length !== p) start = new Float64Array(p)
+    const weight = new Float64Array(N).fill(1)
+    const fit = fitLad(
+      { x, y, weight, rows: N, columns: p, foot: FOOT, ridge: RIDGE, passes: PASSES, roughPasses: ROUGH_PASSES },
+      start,
+      BLOCKS,
+      rows,
+      k,
+    )
+    const pull = shrinkage(y, fit.later)
+    for (let r = 0; r < N; r++) fit.later[r] = y[r]! - pull * (y[r]! - fit.later[r]!)
+    const { spread, quantiles } = intervals(fit.later, rows, k, local)
+    const beta = Array.from(fit.beta, (b) => pull * b)
+    return { horizon, k, beta, spread, quantiles, factors: shares(x, N, p, fit.beta, kinds) }
+  })
+  return { link, ...bounds, centre, unit, low, high, stepMs, steps: n, samples, horizons }
+}
+
+/** Forecasts from the end of `series` by a model fitted on the same history or an earlier part of it. */
+export function predict(model: ForecastModel, series: StepSeries): HorizonForecast[] {
+  const { link, centre, unit } = model
+  const n = series.values.length
+  const { z } = filled(series, link, centre, unit)
+  const kMax = Math.max(...model.horizons.map((h) => h.k))
+  const frame = design(z, series.firstStep, series.stepMs, kMax, DESIGN)
+  const local = localScales(z, series.firstStep, series.stepMs)
+  const width = model.high - model.low
+  const clamp = (v: number) => Math.min(model.max, Math.max(model.min, v))
+  const back = (v: number) => {
+    const inside = Math.min(model.high + width, Math.max(model.low - width, v))
+    return clamp(finite(unlinked(link, centre + unit * inside)))
+  }
+  const last = clamp(finite(series.values[n - 1]!))
+  let recent = 0
+  const since = Math.max(0, n - 6)
+  for (let i = since; i < n; i++) recent += z[i]! / (n - since)
+  return model.horizons.map(({ horizon, k, beta, spread, quantiles, factors }) => {
+    let change = 0
+    if (beta.length === frame.columns(k).length) {
+      const row = new Float64Array(beta.length)
+      frame.fill(n - 1, k, row, 0)
+      for (let j = 0; j < row.length; j++) change += row[j]! * beta[j]!
+    }
+    const m = z[n - 1]! + finite(change)
+    const s = localScale(local, spread, n - 1, k)
+    const [q025, q10, q90, q975] = quantiles
+    const mean = beta.length === 0 ? last : back(m)
+    const lower80 = Math.min(mean, back(m + q10 * s))
+    const upper80 = Math.max(mean, back(m + q90 * s))
+    const lower95 = Math.min(lower80, back(m + q025 * s))
+    const upper95 = Math.max(upper80, back(m + q975 * s))
+    const move = m - recent
+    const still = 0.25 * Math.max(0, (q90 - q10) / 2) * s
+    const trend = move > still ? 'increasing' : move < -still ? 'decreasing' : 'stable'
+    const name = beta.length === 0 ? 'last-value' : 'regression'
+    return { horizon, mean, lower80, upper80, lower95, upper95, trend, factors, model: name }
+  })
+}
+
+interface Standardised {
+  readonly z: Float64Array
+  /** 1 where the step had a sample. */
+  readonly seen: Uint8Array
+}
+
+/** Linked, centred, in units; a gap holds the last value. */
+function filled(series: StepSeries, link: Link, centre: number, unit: number): Standardised {
+  const n = series.values.length
+  const z = new Float64Array(n)
+  const seen = new Uint8Array(n)
+  let held = 0
+  for (let i = 0; i < n; i++)
+    if (Number.isFinite(series.values[i]!)) {
+      held = i
+      break
+    }
+  let value = (linked(link, series.values[held]!) - centre) / unit
+  for (let i = 0; i < n; i++) {
+    if (Number.isFinite(series.values[i]!)) {
+      value = (linked(link, series.values[i]!) - centre) / unit
+      seen[i] = 1
+    }
+    z[i] = value
+  }
+  return { z, seen }
+}
+
+function standardise(series: StepSeries, link: Link) {
+  const { values } = series
+  const v = values.filter(Number.isFinite)
+  for (let i = 0; i < v.length; i++) v[i] = linked(link, v[i]!)
+  const steps = new Float64Array(Math.max(0, v.length - 1))
+  let meanStep = 0
+  for (let i = 0; i < steps.length; i++) {
+    steps[i] = Math.abs(v[i + 1]! - v[i]!)
+    meanStep += steps[i]! / steps.length
+  }
+  steps.sort()
+  v.sort()
+  const centre = v[v.length >> 1]!
+  const typical = Math.max(steps[steps.length >> 1] ?? 0, 0.01 * meanStep)
+  const unit = typical > 0 && typical < Infinity ? typical : 1
+  const low = (v[0]! - centre) / unit
+  const high = (v[v.length - 1]! - centre) / unit
+  return { centre, unit, low, high, samples: v.length, ...filled(series, link, centre, unit) }
+}
+
+/** Origins for learning, oldest first: origin and target must be samples. */
+function originRows(seen: Uint8Array, n: number, k: number, stepMs: number): Int32Array {
+  const from = Math.min(24, n >> 2)
+  const denseFrom = n - Math.floor(DENSE_MS / stepMs)
+  const rows: number[] = []
+  for (let i = n - 1 - k; i >= from; i -= i > denseFrom ? 1 : SPARSE_STRIDE) if (seen[i] && seen[i + k]) rows.push(i)
+  return Int32Array.from(rows.reverse())
+}
+
+/**
+ * How much of the regression's change to believe, 0 to 1: the factor with the least absolute error on later blocks
+ * (a weighted median of ratios).
+ */
+function shrinkage(y: Float64Array, later: Float64Array): number {
+  const ratios: { ratio: number; weight: number }[] = []
+  let total = 0
+  for (let r = 0; r < y.length; r++) {
+    const predicted = y[r]! - later[r]!
+    if (!(Math.abs(predicted) > 1e-9)) continue
+    ratios.push({ ratio: y[r]! / predicted, weight: Math.abs(predicted) })
+    total += Math.abs(predicted)
+  }
+  ratios.sort((a, b) => a.ratio - b.ratio)
+  let below = 0
+  for (const { ratio, weight } of ratios) {
+    below += weight
+    if (below >= total / 2) return Math.min(1, Math.max(0, ratio))
+  }
+  return 1
+}
+
+interface LocalScales {
+  readonly fast: Float64Array
+  readonly slow: Float64Array
+  /** By time of day, running a day past the end; empty without two days. */
+  readonly daily: Float64Array
+  readonly z: Float64Array
+}
+
+/** How restless the series has been: just now, lately, and at this time on earlier days; as logarithms. */
+function localScales(z: Float64Array, firstStep: number, stepMs: number): LocalScales {
+  const n = z.length
+  const fast = new Float64Array(n)
+  const slow = new Float64Array(n)
+  let a = 1
+  let b = 1
+  let sum = 0
+  const sums = new Float64Array(n + 1)
+  for (let i = 0; i < n; i++) {
+    const step = i === 0 ? 1 : Math.min(CALM, Math.abs(z[i]! - z[i - 1]!))
+    sum += step
+    sums[i + 1] = sum
+    a += Math.max(0.2, 1 / (i + 1)) * (step - a)
+    b += Math.max(0.02, 1 / (i + 1)) * (step - b)
+    fast[i] = Math.log(a + 0.1)
+    slow[i] = Math.log(b + 0.1)
+  }
+  const day = Math.round(86_400_000 / stepMs)
+  const daily = new Float64Array(n >= 2 * day ? n + day : 0)
+  const half = Math.max(1, Math.round(day / 48))
+  for (let s = day; s < daily.length; s++) {
+    const from = Math.max(0, s - day - half)
+    const to = Math.min(n, s - day + half + 1)
+    const mean = (sums[to]! - sums[from]!) / (to - from)
+    daily[s] = s < 2 * day ? mean : daily[s - day]! + 0.3 * (mean - daily[s - day]!)
+  }
+  for (let s = 0; s < daily.length; s++) daily[s] = Math.log((s < day ? 1 : daily[s]!) + 0.1)
+  void firstStep
+  return { fast, slow, daily, z }
+}
+const CALM = 1e6
+const SPREAD_COLUMNS = 5
+
+function spreadRow(local: LocalScales, i: number, k: number, out: Float64Array): void {
+  const ahead = i + k
+  out[0] = 1
+  out[1] = local.fast[i]!
+  out[2] = local.slow[i]!
+  out[3] = ahead < local.daily.length ? local.daily[ahead]! : local.slow[i]!
+  out[4] = Math.max(-20, Math.min(20, local.z[i]!)) / 10
+}
+
+function localScale(local: LocalScales, spread: readonly number[], i: number, k: number): number {
+  if (spread.length === 0) return 1
+  const row = new Float64Array(SPREAD_COLUMNS)
+  spreadRow(local, i, k, row)
+  let sum = 0
+  for (let j = 0; j < SPREAD_COLUMNS; j++) sum += row[j]! * spread[j]!
+  return Math.exp(Math.max(-20, Math.min(20, sum)))
+}
+
+/** Local scale by a regression of log |residual|, then quantiles of the residuals in local scales. */
+function intervals(
+  later: Float64Array,
+  rows: Int32Array,
+  k: number,
+  local: LocalScales,
+): Pick<HorizonModel, 'spread' | 'quantiles'> {
+  const p = SPREAD_COLUMNS
+  const sizes: number[] = []
+  for (let r = 0; r < later.length; r++) if (!Number.isNaN(later[r]!)) sizes.push(Math.abs(later[r]!))
+  sizes.sort((a, b) => a - b)
+  const foot = 0.1 * (sizes[sizes.length >> 1] ?? 1) + 1e-6
+  const gram = new Float64Array(p * p)
+  const right = new Float64Array(p)
+  const row = new Float64Array(p)
+  for (let r = 0; r < later.length; r++) {
+    if (Number.isNaN(later[r]!)) continue
+    spreadRow(local, rows[r]!, k, row)
+    const target = Math.log(Math.abs(later[r]!) + foot)
+    for (let j = 0; j < p; j++) {
+      right[j] = right[j]! + row[j]! * target
+      for (let l = 0; l <= j; l++) gram[j * p + l] = gram[j * p + l]! + row[j]! * row[l]!
+    }
+  }
+  const spread = new Float64Array(p)
+  solve(gram, right, p, 0.02, new Float64Array(p * p), spread)
+  const list = Array.from(spread, finite)
+  const ratios = new Float64Array(sizes.length)
+  let m = 0
+  for (let r = 0; r < later.length; r++) {
+    if (!Number.isNaN(later[r]!)) ratios[m++] = later[r]! / localScale(local, list, rows[r]!, k)
+  }
+  ratios.sort()
+  const q = LEVELS.map((level) => quantile(ratios, level)) as [number, number, number, number]
+  return { spread: list, quantiles: q }
+}
+
+/** A history too short for a regression: quantiles of a random walk with the steps seen, widened for their number. */
+function lastValueModel(
+  horizon: number,
+  k: number,
+  z: Float64Array,
+  seen: Uint8Array,
+  local: LocalScales,
+  n: number,
+): HorizonModel {
+  let squares = 0
+  let count = 0
+  for (let i = 1; i < n; i++) {
+    if (!seen[i] || !seen[i - 1]) continue
+    squares += (z[i]! - z[i - 1]!) ** 2
+    count++
+  }
+  void local
+  const deviation = count === 0 ? 0 : Math.sqrt(squares / count) * Math.sqrt(k)
+  // Student's quantiles for few steps, near enough: Gaussian times 1 + 2/count.
+  const wide = deviation * (1 + 2 / Math.max(1, count))
+  return {
+    horizon,
+    k,
+    beta: [],
+    spread: [],
+    quantiles: [-1.96 * wide, -1.2816 * wide, 1.2816 * wide, 1.96 * wide],
+    factors: ONLY_LEVEL,
+  }
+}
+
+/** Mean size of each factor's part of the predicted changes; what stays where it is counts as level. */
+function shares(x: Float64Array, rows: number, p: number, beta: Float64Array, kinds: readonly Factor[]) {
+  const size: Record<Factor, number> = { level: 0, trend: 0, daily: 0, weekly: 0 }
+  const stride = Math.max(1, Math.floor(rows / 200))
+  let used = 0
+  for (let r = 0; r < rows; r += stride) {
+    const part: Record<Factor, number> = { level: 0, trend: 0, daily: 0, weekly: 0 }
+    for (let j = 0; j < p; j++) part[kinds[j]!] += x[r * p + j]! * beta[j]!
+    for (const kind of FACTORS) size[kind] += Math.abs(part[kind])
+    used++
+  }
+  for (const kind of FACTORS) size[kind] /= used
+  const total = 1 + size.level + size.trend + size.daily + size.weekly
+  const trend = size.trend / total
+  const daily = size.daily / total
+  const weekly = size.weekly / total
+  return Number.isFinite(total) ? { level: 1 - trend - daily - weekly, trend, daily, weekly } : ONLY_LEVEL
+}
+const FACTORS = ['level', 'trend', 'daily', 'weekly'] as const
+
+function quantile(sorted: Float64Array, level: number): number {
+  if (sorted.length === 0) return 0
+  const x = level * (sorted.length - 1)
+  const i = Math.floor(x)
+  return sorted[i]! + (x - i) * ((sorted[i + 1] ?? sorted[i]!) - sorted[i]!)
+}
+
+const finite = (v: number): number =>
+  Number.isFinite(v) ? v : v === Infinity ? Number.MAX_VALUE : v === -Infinity ? -Number.MAX_VALUE : 0
+
+export type { Design }
