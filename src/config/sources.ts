@@ -46,9 +46,18 @@ export function readFiles(
   const found = new Map<string, Found>()
   for (const file of FILES) {
     const path = join(dir, file)
-    if (existsSync(path)) readYaml(path, file, keys, environment, found, problems)
+    if (existsSync(path) && saysSomething(path)) readYaml(path, file, keys, environment, found, problems)
   }
   return found
+}
+
+/** False for a file of comments alone, as all are at first: front does without the parser then, and with 12 MB less. */
+function saysSomething(path: string): boolean {
+  try {
+    return /^[ \t]*[^#\s]/m.test(readFileSync(path, 'utf8'))
+  } catch {
+    return true // `readYaml` says what is wrong
+  }
 }
 
 function readYaml(
