@@ -9,7 +9,7 @@
  */
 import { MessageChannel, Worker } from 'node:worker_threads'
 import type { Clock } from '../base/clock.ts'
-import { AppError, unavailable } from '../base/errors.ts'
+import { AppError, messageOf, unavailable } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import { caller } from '../base/rpc.ts'
 import type { Telemetry } from '../base/telemetry.ts'
@@ -21,6 +21,7 @@ import type { IngestFormat } from './ingest/decode.ts'
 import type { Labels } from './labels.ts'
 import { encodeLabels } from './labels.ts'
 import type { Appender, AppendOptions, AppendOutcome } from './metrics.ts'
+import type { CompactionOperations, Work, WorkResult } from './store/compaction.ts'
 import type {
   PipelineNote,
   PipelineOperations,
@@ -65,9 +66,12 @@ export interface Metrics extends Appender {
   ingest(format: IngestFormat, body: Uint8Array, options: AppendOptions): Promise<IngestOutcome>
   /** For `openReader` in any thread of this process. */
   readonly share: StoreShare
+  /** The newest sample of one series, null when it has none. */
   latest(labels: Labels): Promise<{ readonly time: Millis; readonly value: number } | null>
   /** Deletes series with all their samples, durably. Answers how many of the ids were live. */
   deleteSeries(ids: readonly number[]): Promise<number>
+  /** Moves the head into segments now. */
+  flush(): Promise<void>
   /** Everything answered is durable; ends the threads. */
   stop(): Promise<void>
 }
@@ -93,6 +97,7 @@ export async function startMetrics(options: MetricsOptions): Promise<Metrics> {
   const share = await new Promise<StoreShare>((resolve, reject) => {
     worker.on('message', (message: PipelineNote | { ready: StoreShare } | { rpc: string }) => {
       if ('ready' in message) resolve(message.ready)
+      else if ('note' in message && message.note === 'work') void compact(message.work)
       else if ('note' in message && message.note === 'log') log[message.level](message.message, message.fields)
     })
     worker.on('error', (error) => {
@@ -107,6 +112,28 @@ export async function startMetrics(options: MetricsOptions): Promise<Metrics> {
     })
   })
   gauges(telemetry, new Control(share.control))
+
+  let compactor: Worker | null = null
+  /** Starts the compaction thread, keeps it while there is work, ends it. */
+  async function compact(first: Work): Promise<void> {
+    if (stopping) return
+    const thread = new Worker(options.workers.compaction, { workerData: { share }, name: 'compaction' })
+    const calls = caller<CompactionOperations>(thread)
+    compactor = thread
+    thread.on('error', (error) => calls.close(messageOf(error)))
+    thread.on('exit', () => calls.close('the compaction thread ended'))
+    for (let work: Work | null = first; work !== null && !stopping; ) {
+      try {
+        const result: WorkResult = await calls.call('run', work)
+        work = await pipeline.call('worked', { work, result })
+      } catch (error) {
+        if (stopping) break
+        work = await pipeline.call('worked', { work: work!, error: messageOf(error) }).catch(() => null)
+      }
+    }
+    compactor = null
+    await thread.terminate()
+  }
 
   data.on('message', ({ replies, syncMs }: PipelineReplies) => {
     counts.sync.observe(syncMs / 1000)
@@ -151,10 +178,12 @@ export async function startMetrics(options: MetricsOptions): Promise<Metrics> {
       return send({ format, body: own, options: appendOptions }, own.length, [own.buffer])
     },
     latest: (labels) => pipeline.call('latest', encodeLabels(labels)),
+    flush: () => pipeline.call('flush', null),
     deleteSeries: (ids) => pipeline.call('delete', ids),
     async stop() {
       if (stopping) return
       stopping = true
+      await compactor?.terminate()
       await pipeline.call('stop', null)
       await worker.terminate()
     },

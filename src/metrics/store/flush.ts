@@ -67,10 +67,11 @@ export async function writeHead(input: FlushInput): Promise<Flushed> {
           writer = new SegmentWriter(segmentsDir(input.dir), segmentName(nextFile++))
           writers.set(key, writer)
         }
-        writer.beginSeries(id, input.labelsOf(id), part.length)
+        writer.beginSeries(id, input.labelsOf(id))
         for (const { at, bytes, count, first, last } of part) {
           writer.addChunk(head.data.bytes, at, bytes, count, first, last)
         }
+        writer.endSeries()
       }
       const wait = input.pause()
       if (wait) await wait

@@ -258,11 +258,16 @@ export class LabelIndex {
 
   /** Every name with the number of its series. */
   names(): { name: string; series: number; values: number }[] {
-    return this.#columns.map((column) => ({ name: column.name, series: column.count, values: column.values.count }))
+    return this.#columns.map(({ name }) => {
+      const values = this.values(name)
+      let series = 0
+      for (const count of values.values()) series += count
+      return { name, series, values: values.size }
+    })
   }
 
   /** Values of `name` among `ids` (all series when null), unsorted, with the number of series of each. */
-  values(name: string, ids: readonly number[] | null): Map<string, number> {
+  values(name: string, ids: readonly number[] | null = null): Map<string, number> {
     const found = new Map<string, number>()
     const column = this.#column(name)
     if (!column) return found

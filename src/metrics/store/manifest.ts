@@ -21,6 +21,8 @@ export interface Manifest {
   readonly seriesBytes: number
   /** Series ids below were given away, whatever became of them. */
   readonly seriesCount: number
+  /** Some segment may hold series that were deleted. */
+  readonly purge: boolean
   readonly segments: readonly SegmentInfo[]
 }
 
@@ -30,6 +32,7 @@ export const emptyManifest: Manifest = {
   next: 1,
   seriesBytes: 0,
   seriesCount: 0,
+  purge: false,
   segments: [],
 }
 
@@ -71,6 +74,7 @@ export function rebuildManifest(segments: readonly SegmentInfo[]): Manifest {
     next: 1 + Math.max(0, ...segments.map((segment) => Number.parseInt(segment.file, 10))),
     seriesBytes: 0,
     seriesCount: 0,
+    purge: true,
     segments: kept,
   }
 }

@@ -20,6 +20,7 @@ import type { SampleColumns } from '../columns.ts'
 import type { IngestFormat } from '../ingest/decode.ts'
 import { Decoder } from '../ingest/decode.ts'
 import type { AppendOptions, AppendOutcome, WalConsumer } from '../metrics.ts'
+import type { Work, WorkResult } from './compaction.ts'
 import type { StoreConfig } from './store.ts'
 import { Store } from './store.ts'
 
@@ -27,6 +28,7 @@ import { Store } from './store.ts'
 const GROUP_MS = 10
 const MAINTAIN_MS = 1000
 const CHECKPOINT_MS = 10_000
+const PLAN_MS = 60_000
 
 export interface PipelineStart {
   readonly config: StoreConfig
@@ -62,12 +64,15 @@ export interface PipelineReplies {
   readonly syncMs: number
 }
 
-export type PipelineNote = {
-  readonly note: 'log'
-  readonly level: 'debug' | 'info' | 'warn' | 'error'
-  readonly message: string
-  readonly fields: Readonly<Record<string, unknown>>
-}
+export type PipelineNote =
+  /** Work for the compaction thread. */
+  | { readonly note: 'work'; readonly work: Work }
+  | {
+      readonly note: 'log'
+      readonly level: 'debug' | 'info' | 'warn' | 'error'
+      readonly message: string
+      readonly fields: Readonly<Record<string, unknown>>
+    }
 
 /** What consumers are made from. */
 export interface ConsumerContext {
@@ -79,6 +84,8 @@ export interface ConsumerContext {
 export type PipelineOperations = {
   latest(labels: Uint8Array): { time: number; value: number } | null
   flush(args: null): Promise<void>
+  /** What became of work for the compaction thread; answers the next piece. */
+  worked(done: { readonly work: Work; readonly result?: WorkResult; readonly error?: string }): Work | null
   /** Answers how many series there were, when their end is durable. */
   delete(ids: readonly number[]): number
   /** Ends the store: all is durable and in segments. */
@@ -125,14 +132,30 @@ export function runPipeline(makeConsumers: (context: ConsumerContext) => readonl
     }
     commit()
   })
+  const rest = () => scheduler.sleep(1)
   const maintain = scheduler.every(MAINTAIN_MS, async () => {
+    store.lookAtDisk()
     store.figures()
-    if (store.flushDue) await store.flush(() => scheduler.sleep(1))
+    if (store.flushDue) await store.flush(rest)
+  })
+  let working = false
+  const plan = scheduler.every(PLAN_MS, () => {
+    if (working) return
+    const work = store.nextWork()
+    if (!work) return
+    working = true
+    port.postMessage({ note: 'work', work } satisfies PipelineNote)
   })
   const checkpoint = scheduler.every(CHECKPOINT_MS, () => store.checkpoint())
   const operations: PipelineOperations = {
     latest: (labels) => store.latest(labels),
-    flush: () => store.flush(() => scheduler.sleep(1)),
+    flush: () => store.flush(rest),
+    worked({ work, result, error }) {
+      const next = result ? store.worked(work, result) : null
+      if (error !== undefined) store.workFailed(error)
+      working = next !== null
+      return next
+    },
     delete: (ids) => {
       const count = store.deleteSeries(ids)
       store.commit()
@@ -140,6 +163,7 @@ export function runPipeline(makeConsumers: (context: ConsumerContext) => readonl
     },
     stop: async () => {
       maintain.cancel()
+      plan.cancel()
       checkpoint.cancel()
       await store.close()
       data.close()

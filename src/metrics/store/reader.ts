@@ -18,6 +18,7 @@ import type {
 } from '../metrics.ts'
 import { sampleBuffer } from '../metrics.ts'
 import { CHUNK_MAX, chunkCount, decodeChunk } from './chunk.ts'
+import { ROLLUP_COLUMNS } from './compact.ts'
 import { LabelIndex } from './label-index.ts'
 import { prepare } from './matcher.ts'
 import { SegmentSet } from './segment-set.ts'
@@ -117,18 +118,34 @@ class StoreReader implements ColumnReader {
     return [...this.#index.values(name, matchers.length === 0 ? null : ids).keys()].sort()
   }
 
-  readRollup(_series: SeriesColumns, _stepMs: number, _from: Millis, _to: Millis): RollupColumns | null {
-    return null
+  readRollup(series: SeriesColumns, stepMs: number, from: Millis, to: Millis): RollupColumns | null {
+    this.#segments.refresh()
+    const of = this.#segments.rollups.filter((segment) => segment.info.stepMs === stepMs)
+    if (of.length === 0) return null
+    const start = Math.floor(from / stepMs) * stepMs
+    const columns = ROLLUP_COLUMNS.map(() => sampleBuffer())
+    // The chunks of a series come in fours: one for each column.
+    let column = 0
+    for (const segment of of) {
+      segment.read(series.id, start, to, (bytes, at, _length, first, last) => {
+        const into = columns[column++ % columns.length]!
+        ensure(into, into.length + chunkCount(bytes, at))
+        into.length += decodeChunk(bytes, at, first, last, into.times, into.values, into.length)
+      })
+    }
+    for (const into of columns) clip(into, start, to)
+    const [min, max, sum, count] = columns.map((into) => into.values.subarray(0, into.length))
+    const { times, length } = columns[0]!
+    return { stepMs, length, times: times.subarray(0, length), min: min!, max: max!, sum: sum!, count: count! }
+  }
+
+  cardinality(): Cardinality {
+    this.#index.extend(this.#control.get(CONTROL.series))
+    return this.#index
   }
 
   rawSince(): Millis {
     return this.#clock.now() - this.#control.figures[FIGURE.retentionMs]!
-  }
-
-  cardinality(): Cardinality {
-    const index = this.#index
-    this.#select([])
-    return { names: () => index.names(), values: (name) => index.values(name, null) }
   }
 
   labelsOf(id: number): Labels {

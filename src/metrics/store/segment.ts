@@ -82,6 +82,10 @@ export class SegmentWriter {
   readonly #labels: Block[] = []
   readonly #labelBytes: Uint8Array[] = []
   readonly #entry = new ByteWriter(16_384)
+  /** Chunks of the series in work. */
+  readonly #places = new ByteWriter(4096)
+  #seriesChunks = 0
+  #id = 0
   readonly #label = new ByteWriter(65_536)
   #entrySeries = 0
   #entryFirst = 0
@@ -95,7 +99,6 @@ export class SegmentWriter {
   maxTime = -Infinity
   samples = 0
   series = 0
-  chunks = 0
 
   /** `file` is the name in `dir`; it gets that name only when it is whole. */
   constructor(dir: string, file: string) {
@@ -113,11 +116,10 @@ export class SegmentWriter {
     return this.#written + this.#inPage
   }
 
-  /** Begins a series with its number of chunks. */
-  beginSeries(id: number, labels: Uint8Array, chunks: number): void {
+  beginSeries(id: number, labels: Uint8Array): void {
     if (this.#entrySeries === INDEX_SERIES) this.#endIndexBlock()
     if (this.#labelSeries === LABEL_SERIES) this.#endLabelBlock()
-    if (this.#entrySeries++ === 0) {
+    if (this.#entrySeries === 0) {
       this.#entryFirst = id
       this.#entryData = this.bytes
       this.#lastId = id
@@ -127,27 +129,35 @@ export class SegmentWriter {
       this.#labelFirst = id
       this.#lastLabelId = id
     }
-    this.#entry.varint(id - this.#lastId)
-    this.#entry.varint(chunks)
-    this.#lastId = id
     this.#label.varint(id - this.#lastLabelId)
     this.#label.varint(labels.length)
     this.#label.raw(labels)
     this.#lastLabelId = id
-    this.series++
+    this.#id = id
+    this.#seriesChunks = 0
+    this.#places.length = 0
   }
 
   /** One chunk of the series begun last. */
   addChunk(bytes: Uint8Array, at: number, length: number, count: number, first: Millis, last: Millis): void {
     this.#put(bytes, at, length)
-    this.#entry.signed(first - this.#lastTime)
-    this.#entry.varint(last - first)
-    this.#entry.varint(length)
+    this.#places.signed(first - this.#lastTime)
+    this.#places.varint(last - first)
+    this.#places.varint(length)
     this.#lastTime = last
-    this.chunks++
+    this.#seriesChunks++
     this.samples += count
     if (first < this.minTime) this.minTime = first
     if (last > this.maxTime) this.maxTime = last
+  }
+
+  endSeries(): void {
+    this.#entry.varint(this.#id - this.#lastId)
+    this.#entry.varint(this.#seriesChunks)
+    this.#entry.raw(this.#places.done())
+    this.#lastId = this.#id
+    this.#entrySeries++
+    this.series++
   }
 
   /** Completes the file: synced, renamed, the directory synced. */

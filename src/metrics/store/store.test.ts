@@ -16,6 +16,7 @@ import type { Labels } from '../labels.ts'
 import { encodeLabels, labelsOf, labelValue } from '../labels.ts'
 import type { AppliedBatch, Refusal, WalConsumer } from '../metrics.ts'
 import { sampleBuffer } from '../metrics.ts'
+import { doWork, seriesOf } from './compaction.ts'
 import { openReader } from './reader.ts'
 import type { StoreConfig } from './store.ts'
 import { Store, storeDefaults } from './store.ts'
@@ -47,7 +48,7 @@ const SERIES = Array.from({ length: 6 }, (_, i) => labelsOf('m', { i: String(i),
 type Command =
   | { do: 'append'; samples: { series: number; back: number; value: number }[] }
   | { do: 'run'; series: number; count: number; step: number; value: number }
-  | { do: 'flush' | 'crash' | 'stop' | 'checkpoint' }
+  | { do: 'flush' | 'crash' | 'stop' | 'checkpoint' | 'compact' }
   | { do: 'delete'; series: number }
   | { do: 'wait'; ms: number }
 
@@ -77,9 +78,15 @@ const command: fc.Arbitrary<Command> = fc.oneof(
     }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('flush' as const, 'crash' as const, 'stop' as const) }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('checkpoint' as const) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('checkpoint' as const, 'compact' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('delete' as const), series: fc.nat(SERIES.length - 1) }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.integer({ min: 0, max: 4 * HOUR }) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant('wait' as const),
+      ms: fc.oneof(fc.integer({ min: 0, max: 4 * HOUR }), fc.integer({ min: 0, max: DAY })),
+    }),
+  },
 )
 
 /** What a consumer's database would hold: state and position, changed together. */
@@ -106,6 +113,16 @@ function consumerOn(disk: { saved: Disk }): WalConsumer {
       return live.position
     },
   }
+}
+
+/** Does all the work that the compaction thread would. */
+async function compact(store: Store): Promise<number> {
+  let done = 0
+  for (let work = store.nextWork(); work; done++) {
+    if (done > 100) throw new Error('compaction does not come to an end')
+    work = store.worked(work, await doWork(work, seriesOf(store.share), () => undefined))
+  }
+  return done
 }
 
 async function run(commands: readonly Command[], endWith: 'crash' | 'stop'): Promise<void> {
@@ -186,6 +203,9 @@ async function run(commands: readonly Command[], endWith: 'crash' | 'stop'): Pro
         break
       case 'flush':
         await store.flush(noPause)
+        break
+      case 'compact':
+        await compact(store)
         break
       case 'checkpoint':
         store.checkpoint()

@@ -16,6 +16,11 @@ import { DAY, HOUR, MINUTE } from '../../base/time.ts'
 import type { SampleColumns } from '../columns.ts'
 import type { AppendOptions, AppendOutcome, AppendReport, Refusal, WalConsumer } from '../metrics.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
+import type { CompactionJob, CompactionPolicy } from './compact.ts'
+import { FILES_A_JOB, planCompaction, planPurge } from './compact.ts'
+import type { Work, WorkResult } from './compaction.ts'
+import type { DiskOptions } from './disk.ts'
+import { Disk, diskDefaults } from './disk.ts'
 import { replaceFile } from './files.ts'
 import { writeHead } from './flush.ts'
 import { Head } from './head.ts'
@@ -25,6 +30,7 @@ import type { LabelLimits } from './raw-labels.ts'
 import type { Claim, Samples } from './record.ts'
 import { decodeBatch, encodeBatch, samples } from './record.ts'
 import { openFiles } from './recover.ts'
+import type { SegmentInfo } from './segment.ts'
 import { SegmentSet } from './segment-set.ts'
 import { BAD_LABELS, SeriesTable, TOO_MANY } from './series.ts'
 import { SeriesFile } from './series-file.ts'
@@ -55,6 +61,10 @@ export interface StoreConfig extends LabelLimits {
   readonly walBytesMax: number
   readonly headBytesMax: number
   readonly flushEveryMs: number
+  readonly rollupRetentionMs: CompactionPolicy['rollupRetentionMs']
+  /** Most bytes of segments; the oldest go. 0: no limit. */
+  readonly segmentBytesMax: number
+  readonly disk: DiskOptions
 }
 
 export const storeDefaults = {
@@ -64,6 +74,9 @@ export const storeDefaults = {
   walBytesMax: 256 << 20,
   headBytesMax: 512 << 20,
   flushEveryMs: 2 * HOUR,
+  rollupRetentionMs: { [5 * MINUTE]: 90 * DAY, [HOUR]: 730 * DAY },
+  segmentBytesMax: 0,
+  disk: diskDefaults,
   labelsMax: 64,
   nameBytesMax: 256,
   valueBytesMax: 4096,
@@ -108,6 +121,14 @@ export class Store {
   readonly #seriesFile: SeriesFile
   #manifest: Manifest
   #flushing: Promise<void> | null = null
+  /** The number that the next segment file gets. */
+  #nextFile: number
+  readonly #disk: Disk
+  /** Segments that hold deleted series, once they were looked for. */
+  #held: ReadonlySet<string> | null = null
+  /** Segments went: there may be series without any sample. */
+  #lookForGone = false
+  #restUntil = 0
   #flushedAt: number
   /** Set while closing: a flush then waits for nothing. */
   #hurry = false
@@ -144,6 +165,8 @@ export class Store {
       this.#forget(id)
     })
     this.#manifest = files.manifest
+    this.#nextFile = files.manifest.next
+    this.#disk = new Disk(config.dir, config.disk, log)
     this.#control.figures[FIGURE.damagedFiles] = files.damaged
     this.#table.skipTo(files.seriesCount)
     this.#saved = files.seriesSaved
@@ -169,6 +192,7 @@ export class Store {
         return known.fingerprint === claim.fingerprint ? { kind: 'repeated', answer: known.answer } : { kind: 'clash' }
       }
     }
+    if (this.#disk.full) throw diskFull()
     const report = this.#check(columns)
     const made = claim ? { ...claim, at: this.#clock.now() } : null
     if (this.#accepted.count > 0 || made) {
@@ -183,7 +207,13 @@ export class Store {
 
   /** Makes all that was appended durable and feeds the consumers. Throws when the disk fails. */
   commit(): void {
-    this.#wal.sync()
+    try {
+      this.#wal.sync()
+    } catch (error) {
+      // Some file systems find out only now that there is no room. Else nobody can say what is on the disk.
+      if (!this.#disk.failed(error)) throw error
+      this.#wal.sync()
+    }
     for (const { position, samples } of this.#unfed) this.#feed(position, samples)
     this.#unfed.length = 0
   }
@@ -210,6 +240,8 @@ export class Store {
     for (const id of alive) record.varint(id)
     this.#writeRecord(RECORD.delete)
     for (const id of alive) this.#kill(id)
+    if (this.#manifest.segments.length > 0) this.#manifest = { ...this.#manifest, purge: true }
+    this.#held = null
     return alive.length
   }
 
@@ -222,16 +254,27 @@ export class Store {
     figures[FIGURE.liveSeries] = this.#table.live
     figures[FIGURE.headSamples] = this.#head.samples
     figures[FIGURE.segments] = segments.length
+    figures[FIGURE.diskFull] = this.#disk.full ? 1 : 0
     figures[FIGURE.segmentBytes] = segments.reduce((sum, segment) => sum + segment.bytes, 0)
+  }
+
+  /** Called every second: looks after the disk. */
+  lookAtDisk(): void {
+    this.#disk.look()
   }
 
   /** Whether head or WAL have grown so that a flush is due. */
   get flushDue(): boolean {
     if (this.#flushing || this.#head.samples === 0) return false
+    const since = this.#clock.monotonic() - this.#flushedAt
+    if (this.#disk.full) {
+      // A flush takes a fifth of the room that it frees in the WAL, if that fifth is there.
+      return since > MINUTE && this.#head.chunkBytes + this.#head.openBytes < this.#disk.free() / 2
+    }
     return (
       this.#wal.bytes > this.#config.walBytesMax ||
       this.#head.chunkBytes + this.#head.openBytes > this.#config.headBytesMax ||
-      this.#clock.monotonic() - this.#flushedAt > this.#config.flushEveryMs
+      since > this.#config.flushEveryMs
     )
   }
 
@@ -260,13 +303,15 @@ export class Store {
         since = this.#clock.monotonic()
       })
     }
+    const firstFile = this.#nextFile
+    this.#nextFile += FILES_A_JOB
     const { segments, tops } = await writeHead({
       dir: this.#config.dir,
       head: this.#head,
       seriesCount,
       alive: (id) => !table.isDead(id),
       labelsOf: (id) => table.bytesOf(id),
-      nextFile: this.#manifest.next,
+      nextFile: firstFile,
       flushed,
       now: this.#clock.now(),
       retentionMs: this.#config.retentionMs,
@@ -281,7 +326,6 @@ export class Store {
     this.#install({
       ...this.#manifest,
       flushed,
-      next: this.#manifest.next + segments.length,
       seriesBytes: this.#seriesFile.bytes,
       seriesCount,
       segments: [...this.#manifest.segments, ...segments],
@@ -297,10 +341,94 @@ export class Store {
 
   /** Makes a list of segments the one that counts. */
   #install(manifest: Manifest): void {
-    writeManifest(this.#config.dir, manifest)
-    this.#manifest = manifest
+    this.#manifest = { ...manifest, next: this.#nextFile }
+    writeManifest(this.#config.dir, this.#manifest)
     this.#segments.use(manifest.segments)
     this.#control.bump(CONTROL.manifest)
+  }
+
+  /** Takes segments out of the list, puts others in, and then removes the files; damaged ones are set aside. */
+  #replaceSegments(removed: readonly string[], added: readonly SegmentInfo[], damaged: readonly string[]): void {
+    const gone = new Set(removed)
+    const kept = this.#manifest.segments.filter((segment) => !gone.has(segment.file))
+    this.#install({ ...this.#manifest, segments: [...kept, ...added] })
+    for (const file of removed) {
+      const full = path.join(segmentsDir(this.#config.dir), file)
+      if (damaged.includes(file)) fs.renameSync(full, `${full}.damaged`)
+      else fs.rmSync(full, { force: true })
+    }
+    this.#lookForGone = true
+  }
+
+  // ----------------------------------------------------------------------------------------------- compaction
+
+  /** The next piece of work for the compaction thread; drops what has passed its retention. Null: nothing to do. */
+  nextWork(): Work | null {
+    const { dir } = this.#config
+    const now = this.#clock.now()
+    if (this.#clock.monotonic() < this.#restUntil || this.#disk.full) return null
+    const { retentionMs, rollupRetentionMs, segmentBytesMax } = this.#config
+    const policy = { retentionMs, rollupRetentionMs, bytesMax: segmentBytesMax || Infinity }
+    for (;;) {
+      const plan = planCompaction(this.#manifest.segments, policy, now)
+      if (plan?.kind === 'expire') {
+        this.#log.info('Segments were dropped.', { reason: plan.reason, files: plan.files.length })
+        this.#replaceSegments(plan.files, [], [])
+        continue
+      }
+      if (plan) return { kind: 'merge', job: this.#job(plan.sources, plan.replaced, now) }
+      break
+    }
+    const files = this.#manifest.segments.map((segment) => segment.file)
+    if (this.#manifest.purge) {
+      if (this.#held === null) return { kind: 'find_deleted', dir, files }
+      const { merge, copies } = planPurge(this.#manifest.segments, this.#held, now)
+      if (merge?.kind === 'merge') return { kind: 'merge', job: this.#job(merge.sources, merge.replaced, now) }
+      if (copies.length > 0) return { kind: 'copy', job: this.#job([copies[0]!], [], now) }
+      this.#install({ ...this.#manifest, purge: false })
+    }
+    if (this.#lookForGone) {
+      this.#lookForGone = false
+      return { kind: 'find_present', dir, files, count: this.#table.count, flushed: this.#manifest.flushed }
+    }
+    return null
+  }
+
+  #job(sources: readonly string[], replaced: readonly string[], now: Millis): CompactionJob {
+    const firstFile = this.#nextFile
+    this.#nextFile += FILES_A_JOB
+    return { dir: this.#config.dir, sources, replaced, firstFile, flushed: this.#manifest.flushed, now }
+  }
+
+  /** Takes a result in and answers the next piece of work. */
+  worked(work: Work, result: WorkResult): Work | null {
+    if (result.kind === 'find_deleted') this.#held = new Set(result.files)
+    else if (result.kind === 'find_present') {
+      if (work.kind === 'find_present' && work.flushed === this.#manifest.flushed) this.#retire(result.present)
+    } else {
+      this.#replaceSegments(result.removed, result.added, result.damaged)
+      this.#control.figures[FIGURE.damagedFiles]! += result.damaged.length
+      this.#held = null
+    }
+    return this.nextWork()
+  }
+
+  /** Work failed: the next try comes later. */
+  workFailed(error: string): void {
+    this.#log.error('Compaction failed; it is tried again in ten minutes.', { error })
+    this.#restUntil = this.#clock.monotonic() + 10 * MINUTE
+  }
+
+  /** Forgets series that have no sample anywhere any more. */
+  #retire(present: Uint8Array): void {
+    const gone: number[] = []
+    for (let id = 0; id < present.length; id++) {
+      if (!present[id] && !this.#table.isDead(id) && !this.#head.has(id)) gone.push(id)
+    }
+    const { purge } = this.#manifest
+    this.deleteSeries(gone)
+    this.commit()
+    this.#manifest = { ...this.#manifest, purge }
   }
 
   /** Lets the consumers make their state durable, and removes WAL files that nobody needs any more. */
@@ -335,6 +463,12 @@ export class Store {
     this.#wal.close()
     this.checkpoint()
     this.#segments.close()
+    this.#disk.release()
+    // What a compaction that was ended has left behind.
+    const known = new Set(this.#manifest.segments.map((segment) => segment.file))
+    for (const file of fs.readdirSync(segmentsDir(this.#config.dir))) {
+      if (!known.has(file) && !file.endsWith('.damaged')) fs.rmSync(path.join(segmentsDir(this.#config.dir), file))
+    }
   }
 
   // -------------------------------------------------------------------------------------------------- checks
@@ -494,8 +628,9 @@ export class Store {
     try {
       return this.#wal.append(type, this.#record)
     } catch (error) {
+      if (this.#disk.failed(error)) throw diskFull()
       this.#log.error('The write-ahead log cannot be written.', { error })
-      throw unavailable('The disk takes no more samples.', 10, 'disk_full')
+      throw unavailable('The disk takes no samples.', 10, 'disk_failed')
     }
   }
 
@@ -611,5 +746,7 @@ export class Store {
     return new Wal(path.join(this.#config.dir, 'wal'), last + 1, files)
   }
 }
+
+const diskFull = () => unavailable('The disk is full: no samples are taken until there is room.', 10, 'disk_full')
 
 const claimBytes = (claim: Claim) => 200 + 2 * (claim.key.length + claim.answer.length + claim.fingerprint.length)
