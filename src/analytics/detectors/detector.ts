@@ -50,8 +50,9 @@ const RETURN_MS = 30 * DAY
 const MARGIN = 0.07
 /** What is known of extremes grows with the root of the time observed; until then margins are wider by that root. */
 const SETTLED_MS = 10 * DAY
-/** By how much of its range an extreme grows at once. */
+/** By how much of its range an extreme grows at once; what creeps outward takes it along by that in GROW_MS. */
 const GROW = 1
+const GROW_MS = 3 * HOUR
 /** Part of the steps that counts as their tail. */
 const TAIL = 0.05
 /** Steps in the tail before it is believed. */
@@ -81,6 +82,8 @@ const REARM_INTERVALS = 6
 const GAP_INTERVALS = 10
 /** The continuous score remembers evidence for this long. */
 const HOLD_MS = 4 * HOUR
+/** Evidence counts for at most so many thresholds, so that even the largest anomaly is past within hours. */
+const HELD_MAX = 3
 /** Scale of deviations from the long-run mean in the continuous score; alone they stay below 0.5. */
 const SCORE_DEVIATIONS = 20
 /** Absence: at least this long, and this many times the longest gap before. */
@@ -190,13 +193,14 @@ export class Detector {
     return held / (held + 1)
   }
 
-  /** Deviations of the newest sample from the long-run mean are not kept; the band of the level is. */
+  /** The long-run mean of a series and the band of its level; null while its history is short. */
   bandOf(series: number): { mean: number; lower: number; upper: number } | null {
     if (series >= this.#capacity || this.#rows16[series * WIDTH16 + SEEN]! < WARM) return null
     const at = series * WIDTH
     const high = this.#rows[at + HIGH]!
     const low = this.#rows[at + LOW]!
-    const margin = MARGIN * (high - low)
+    const age = this.#rows32[series * WIDTH32 + AGE]!
+    const margin = MARGIN * cautionAt(age) * (high - low)
     return { mean: this.#rows[at + MEAN]!, lower: low - margin, upper: high + margin }
   }
 
@@ -233,7 +237,7 @@ export class Detector {
     const elapsed = at - rows[row + TIME]!
     let value = given
     if (seen > 0 || (flags & COUNTER) !== 0) {
-      const first = Number.isNaN(rows[row + TIME]!) || (seen === 0 && rows[row + TIME] === 0)
+      const first = seen === 0 && rows[row + TIME] === 0
       if (!first && !(elapsed > 0)) return
       if ((flags & COUNTER) !== 0) {
         const raw = rows[row + RAW]!
@@ -283,7 +287,8 @@ export class Detector {
     let upLevel = Infinity
     let downLevel = Infinity
     if (!gap) {
-      if (step > rows[row + UP]! && rows16[row16 + EXCEEDED_UP]! >= TAIL_MIN) upLevel = returnLevel(rows, row + UP, interval)
+      if (step > rows[row + UP]! && rows16[row16 + EXCEEDED_UP]! >= TAIL_MIN)
+        upLevel = returnLevel(rows, row + UP, interval)
       if (-step > rows[row + DOWN]! && rows16[row16 + EXCEEDED_DOWN]! >= TAIL_MIN)
         downLevel = returnLevel(rows, row + DOWN, interval)
     }
@@ -292,20 +297,20 @@ export class Detector {
     if (still) run = Math.min(U16_MAX, rows16[row16 + RUN]! + 1)
 
     const age = rows32[row32 + AGE]!
-    const caution = age < SETTLED_MS ? Math.sqrt(SETTLED_MS / age) : 1
+    const caution = cautionAt(age)
     const margin = MARGIN * caution
     let ratio = 0
     let view = -1
     if (warm) {
       if (value > high + rounding || value < low - rounding) {
         const edge = (value > high ? high - mean : mean - low) + margin * range + rounding
-        ratio = Math.abs(away) / edge
+        ratio = Math.min(RATIO_MAX, Math.abs(away) / edge)
         view = LEVEL_VIEW
       }
       if (drift > driftHigh || drift < driftLow) {
         const beyond = margin * (driftHigh - driftLow)
         const r = drift > driftHigh ? drift / (driftHigh + beyond) : drift / (driftLow - beyond)
-        if (r > ratio) {
+        if (r > ratio && ratio < RATIO_MAX) {
           ratio = r
           view = DRIFT_VIEW
         }
@@ -353,16 +358,15 @@ export class Detector {
 
     // From here on the sample is learnt.
     const distance = Math.abs(z) / (SCORE_DEVIATIONS + Math.abs(z))
-    const strength = Math.max(distance, ratio / this.#ratio)
+    const strength = Math.max(distance, Math.min(HELD_MAX, ratio / this.#ratio))
     const held = rows[row + HELD]! / (1 + passed / HOLD_MS)
     rows[row + HELD] = strength > held ? strength : held
 
-    if (slot >= 0) {
-      const keep = 1 / (1 + passed / LONG_MEMORY_MS)
-      seasons.learn(slot, value, step, mean, keep, interval > 0 ? interval : elapsed, GROW)
-    }
+    const creep = ratio > 0 ? GROW : Math.min(GROW, passed / GROW_MS)
+    if (slot >= 0) seasons.learn(slot, value, step, mean, passed, interval > 0 ? interval : elapsed, GROW)
     const long = 1 / (1 + passed / LONG_MEMORY_MS)
-    const most = warm && range > 0 ? GROW * range : Infinity
+    // A record right after a record is no chance of noise: what creeps outward is taken along slowly.
+    const most = warm && range > 0 ? (previous >= high || previous <= low ? creep : GROW) * range : Infinity
     const fadedHigh = mean + (high - mean) * long
     const fadedLow = mean + (low - mean) * long
     rows[row + HIGH] = value > fadedHigh ? Math.min(value, fadedHigh + most) : fadedHigh
@@ -469,6 +473,9 @@ export class Detector {
       lower = mean + deviation * (rows[row + DRIFT_LOW]! - around)
       upper = mean + deviation * (rows[row + DRIFT_HIGH]! + around)
     }
+    // The band is where this threshold stands, not the default one.
+    lower = expected + this.#ratio * (lower - expected)
+    upper = expected + this.#ratio * (upper - expected)
     const deviations = ratio * THRESHOLD_DEFAULT
     return {
       series: id,
@@ -550,7 +557,7 @@ export class Detector {
     if (copy.length < 24) throw new RangeError('detector state: too short')
     const [format, capacity, slots] = new Float64Array(copy.buffer, 0, 3) as unknown as [number, number, number]
     if (format !== FORMAT) throw new RangeError(`detector state: format ${format}, expected ${FORMAT}`)
-    const expected = 24 + capacity * ROW_BYTES + slots * (SEASON_BYTES + 8)
+    const expected = 24 + capacity * ROW_BYTES + slots * SEASON_BYTES
     if (copy.length !== expected) throw new RangeError(`detector state: ${copy.length} bytes, expected ${expected}`)
     let at = 24
     const take = (length: number): ArrayBuffer => {
@@ -561,7 +568,7 @@ export class Detector {
     this.#capacity = capacity
     this.#rows = new Float64Array(take(capacity * WIDTH * 8))
     const anchor = new Float64Array(take(slots * 8))
-    this.#seasons.restore(new Float32Array(take(slots * SEASON_BYTES)), anchor)
+    this.#seasons.restore(new Float32Array(take(slots * (SEASON_BYTES - 8))), anchor)
     this.#rows32 = new Float32Array(take(capacity * WIDTH32 * 4))
     this.#slots = new Int32Array(take(capacity * 4))
     this.#rows16 = new Uint16Array(take(capacity * WIDTH16 * 2))
@@ -581,6 +588,10 @@ export class Detector {
 }
 
 const FORMAT = 1
+
+function cautionAt(ageMs: number): number {
+  return ageMs < SETTLED_MS ? Math.sqrt(SETTLED_MS / ageMs) : 1
+}
 
 function grown<T extends Float64Array | Float32Array | Uint16Array | Int32Array | Uint8Array>(from: T, to: T): T {
   to.set(from)

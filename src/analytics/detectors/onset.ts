@@ -73,19 +73,18 @@ function duration(ms: number): string {
 /** One sentence for a person: what was seen, what was expected, which view says so. */
 export function describeOnset(onset: Onset): string {
   const { value, expected, lower, upper } = onset
-  const up = value > upper || (value >= lower && value > expected)
   const band = `${number(lower)} to ${number(upper)}`
   switch (onset.view) {
     case 'level':
-      return `${number(value)} is ${up ? 'above' : 'below'} everything remembered of this series (${band}; usually about ${number(expected)}).`
+      return `${number(value)} is ${value > expected ? 'above' : 'below'} everything remembered of this series (${band}; usually about ${number(expected)}).`
     case 'jump':
-      return `It ${value > expected ? 'rose' : 'fell'} from ${number(expected)} to ${number(value)} in one step; steps up to ${band} are usual from there.`
+      return `It ${value > expected ? 'rose' : 'fell'} from ${number(expected)} to ${number(value)} in one step; from there ${band} would have been usual.`
     case 'drift':
       return `The average of the latest samples left the range it has kept to; the value is ${number(value)}, usually about ${number(expected)} (${band}).`
     case 'season':
       return `${number(value)} is unusual for this hour of the ${onset.season}: expected ${number(expected)} (${band}).`
     case 'stuck':
-      return `The value has stood at ${number(value)} for ${number(onset.deviations / THRESHOLD_DEFAULT)} times the longest stand-still remembered with its margin.`
+      return `The value has stood at ${number(value)} for far longer than ever before.`
     case 'absent':
       return `No sample since ${duration(value)}; they usually come every ${duration(expected)}, and never later than ${duration(upper)}.`
   }

@@ -3,10 +3,11 @@
  * of STRIDE floats relative to an anchor (its first value here), so that small changes of large values keep their digits.
  *
  *   0      evidence: mean distance from the long-run mean, from the day's profile, from the week's; samples seen
- *   4      residual: highest, lowest, samples seen, sum of weight
+ *   4      residual: highest, lowest, samples seen, the last
  *   8      day[24]      expected value by hour of day
  *   32     week[168]    expected value by hour of week
  *   200    value high[24] · value low[24] · step high[24] · step low[24]      what that hour of day has seen, fading
+ *   296    hour, value high, low, step high, low: of the hour that runs, and of the one before
  *
  * A season is used only while it explains the series better than the long-run mean by EVIDENCE. A step or a value that
  * the same hour has seen on days before is no news. Nothing here is configured but the time zone.
@@ -14,9 +15,9 @@
 import { DAY, HOUR } from '../../base/time.ts'
 import type { Season } from './onset.ts'
 
-export const SEASON_BYTES = 296 * 4
+export const SEASON_BYTES = 306 * 4 + 8
 
-const STRIDE = 296
+const STRIDE = 306
 const E_MEAN = 0
 const E_DAY = 1
 const E_WEEK = 2
@@ -24,12 +25,15 @@ const SEEN = 3
 const HIGH = 4
 const LOW = 5
 const RESIDUALS = 6
+const LAST = 7
 const DAY_AT = 8
 const WEEK_AT = 32
 const VALUE_HIGH = 200
 const VALUE_LOW = 224
 const STEP_HIGH = 248
 const STEP_LOW = 272
+const NOW = 296
+const BEFORE = 301
 
 /** A season is believed when its mean distance is below this part of the distance from the mean. */
 const EVIDENCE = 0.6
@@ -42,7 +46,13 @@ const WEEK_WEIGHT = 0.4
 /** What an hour of day has seen fades by this part a day. */
 const FADE = 0.05
 /** Margin around what was seen, as part of the range of the series. */
-const NEAR = 0.1
+const NEAR = 0.2
+/** Extremes of the distance from the season fade over this time. */
+const RESIDUAL_MEMORY_MS = 200 * DAY
+/** What creeps outward takes an extreme along by its range in this time. */
+const CREEP_MS = DAY
+/** A sample moves a profile by at most so many mean distances. */
+const CLIP = 3
 /** Time over which the evidence is averaged. */
 const EVIDENCE_MS = 5 * DAY
 
@@ -57,6 +67,7 @@ export class Seasons {
   #data: Float32Array = new Float32Array(0)
   #anchor: Float64Array = new Float64Array(0)
   #used = 0
+  #measurable = true
   #hour = 0
   #hourOfWeek = 0
   #base = 0
@@ -115,6 +126,12 @@ export class Seasons {
     this.#hour = hour
     this.#hourOfWeek = hourOfWeek
     const relative = value - this.#anchor[slot]!
+    this.#measurable = relative < FLOAT_MAX && relative > -FLOAT_MAX
+    if (!this.#measurable) {
+      this.residual = NaN
+      this.season = 'none'
+      return
+    }
     const byDay = data[base + DAY_AT + hour]!
     const byWeek = data[base + WEEK_AT + hourOfWeek]!
     this.#dayResidual = relative - byDay
@@ -149,6 +166,7 @@ export class Seasons {
 
   #knows(highs: number, lows: number, value: number, up: boolean, range: number): boolean {
     const data = this.#data
+    if (!this.#measurable) return false
     for (let beside = 23; beside <= 25; beside++) {
       const at = this.#base + ((this.#hour + beside) % 24)
       if (up ? data[at + highs]! + NEAR * range >= value : data[at + lows]! - NEAR * range <= value) return true
@@ -157,11 +175,20 @@ export class Seasons {
   }
 
   /**
-   * Learns the sample that was just looked at. `mean` is the long-run mean before the sample, `keep` the part of an
-   * extreme that survives since the sample before, `intervalMs` the usual distance of samples, `grow` how much of its
+   * Learns the sample that was just looked at. `mean` is the long-run mean before the sample, `passedMs` the time
+   * since the sample before, `intervalMs` the usual distance of samples, `grow` how much of its
    * range an extreme may grow by at once.
    */
-  learn(slot: number, value: number, step: number, mean: number, keep: number, intervalMs: number, grow: number): void {
+  learn(
+    slot: number,
+    value: number,
+    step: number,
+    mean: number,
+    passedMs: number,
+    intervalMs: number,
+    grow: number,
+  ): void {
+    if (!this.#measurable) return
     const data = this.#data
     const base = this.#base
     const anchor = this.#anchor[slot]!
@@ -170,23 +197,47 @@ export class Seasons {
     if (!Number.isNaN(residual)) {
       const seen = data[base + RESIDUALS]!
       if (seen === 0) {
-        data[base + HIGH] = residual
-        data[base + LOW] = residual
+        data[base + HIGH] = Math.max(0, residual)
+        data[base + LOW] = Math.min(0, residual)
       } else {
+        const keep = 1 / (1 + passedMs / RESIDUAL_MEMORY_MS)
         const range = data[base + HIGH]! - data[base + LOW]!
-        const most = seen > WARM && range > 0 ? grow * range : Infinity
+        const last = data[base + LAST]!
+        const again = last >= data[base + HIGH]! - 0.25 * range || last <= data[base + LOW]! + 0.25 * range
+        const most = seen > WARM && range > 0 ? grow * (again ? Math.min(1, passedMs / CREEP_MS) : 1) * range : Infinity
         const high = data[base + HIGH]! * keep
         const low = data[base + LOW]! * keep
         data[base + HIGH] = residual > high ? Math.min(residual, high + most) : high
         data[base + LOW] = residual < low ? Math.max(residual, low - most) : low
       }
+      data[base + LAST] = residual
       data[base + RESIDUALS] = Math.min(seen + 1, 1e6)
     }
 
     const part = Math.min(1, intervalMs / HOUR)
-    const fade = (FADE * intervalMs) / HOUR
-    this.#see(base + VALUE_HIGH + this.#hour, base + VALUE_LOW + this.#hour, relative, Math.min(1, fade))
-    this.#see(base + STEP_HIGH + this.#hour, base + STEP_LOW + this.#hour, step, Math.min(1, fade))
+    const now = base + NOW
+    if (data[now] !== this.#hour) {
+      // Two hours late, so that today never vouches for itself.
+      const before = base + BEFORE
+      const hour = data[before]!
+      if (!Number.isNaN(hour)) {
+        this.#merge(base + VALUE_HIGH + hour, data[before + 1]!, 1)
+        this.#merge(base + VALUE_LOW + hour, data[before + 2]!, -1)
+        this.#merge(base + STEP_HIGH + hour, data[before + 3]!, 1)
+        this.#merge(base + STEP_LOW + hour, data[before + 4]!, -1)
+      }
+      data.copyWithin(before, now, now + 5)
+      data[now] = this.#hour
+      data[now + 1] = relative
+      data[now + 2] = relative
+      data[now + 3] = step
+      data[now + 4] = step
+    } else {
+      if (relative > data[now + 1]!) data[now + 1] = relative
+      if (relative < data[now + 2]!) data[now + 2] = relative
+      if (step > data[now + 3]!) data[now + 3] = step
+      if (step < data[now + 4]!) data[now + 4] = step
+    }
 
     const spread = data[base + E_MEAN]!
     const seen = data[base + SEEN]!
@@ -197,27 +248,27 @@ export class Seasons {
     if (!Number.isNaN(byDay)) {
       data[base + SEEN] = Math.min(seen + 1, 1e6)
       const weight = Math.max(1 / (seen + 1), Math.min(0.1, intervalMs / EVIDENCE_MS))
-      const most = settled && spread > 0 ? 3 * spread : Infinity
+      const most = settled && spread > 0 ? CLIP * spread : Infinity
       data[base + E_MEAN] = spread + weight * (Math.min(away, most) - spread)
       data[base + E_DAY]! += weight * (Math.min(Math.abs(byDay), most) - data[base + E_DAY]!)
-      data[dayAt]! += DAY_WEIGHT * part * within(byDay, data[base + E_DAY]!)
-    } else data[dayAt] = settled ? mean - anchor + within(value - mean, spread) : relative
+      data[dayAt]! += DAY_WEIGHT * part * within(byDay, CLIP * data[base + E_DAY]!)
+    } else data[dayAt] = settled ? mean - anchor + within(value - mean, CLIP * spread) : relative
     const byWeek = this.#weekResidual
     const weekAt = base + WEEK_AT + this.#hourOfWeek
     if (!Number.isNaN(byWeek)) {
       const week = data[base + E_WEEK]!
       const weight = week === 0 ? 1 : Math.min(0.1, intervalMs / EVIDENCE_MS)
-      data[base + E_WEEK] = week + weight * (Math.min(Math.abs(byWeek), 3 * spread) - week)
-      data[weekAt]! += WEEK_WEIGHT * part * within(byWeek, week)
-    } else data[weekAt] = !Number.isNaN(byDay) ? relative - byDay + within(byDay, data[base + E_DAY]!) : relative
+      data[base + E_WEEK] = week + weight * (Math.min(Math.abs(byWeek), CLIP * spread) - week)
+      data[weekAt]! += WEEK_WEIGHT * part * within(byWeek, CLIP * week)
+    } else data[weekAt] = !Number.isNaN(byDay) ? relative - byDay + within(byDay, CLIP * data[base + E_DAY]!) : relative
   }
 
-  #see(highAt: number, lowAt: number, value: number, fade: number): void {
-    const data = this.#data
-    const high = data[highAt]!
-    const low = data[lowAt]!
-    data[highAt] = !Number.isNaN(high) ? Math.max(value, high - fade * (high - value)) : value
-    data[lowAt] = !Number.isNaN(low) ? Math.min(value, low + fade * (value - low)) : value
+  /** Takes an hour's extreme into what the hour of day has seen; `sign` is 1 for highs and -1 for lows. */
+  #merge(at: number, value: number, sign: number): void {
+    const known = this.#data[at]!
+    this.#data[at] = Number.isNaN(known)
+      ? value
+      : sign * Math.max(sign * value, sign * (known + FADE * (value - known)))
   }
 
   /** Everything that is kept, to be given to `restore` of a fresh object. */
@@ -231,6 +282,9 @@ export class Seasons {
     this.#used = anchor.length
   }
 }
+
+/** Beyond it a distance from the anchor is not kept (a float holds 3e38); the first stage still judges the value. */
+const FLOAT_MAX = 1e37
 
 /** Samples before a view may speak. */
 export const WARM = 50
