@@ -1,0 +1,269 @@
+/**
+ * Detection as samples arrive: the consumer of the WAL that steps the detector in the pipeline thread.
+ *
+ *   batch ─▶ detector ─▶ onsets ─▶ event they belong to ─▶ rows in analytics.db ─▶ told to the main thread
+ *                           ▲
+ *   sweep every 30 s ───────┘ (series that stopped)
+ *
+ * Onsets are written when they are raised; the detector's state, which is large, now and then, with the WAL position it
+ * covers. After a crash the samples behind that position are stepped again: they raise the same ids, and what is there
+ * already is left alone. So a restart relearns nothing and repeats no alarm.
+ */
+import type { Log } from '../base/log.ts'
+import type { Cancel, Scheduler } from '../base/scheduler.ts'
+import { MINUTE, type Millis } from '../base/time.ts'
+import {
+  type AppliedBatch,
+  type Labels,
+  labelValue,
+  METRIC_NAME,
+  toObject,
+  type WalConsumer,
+} from '../metrics/index.ts'
+import type { Database } from '../storage/database.ts'
+import { tx } from '../storage/database.ts'
+import { Detector, type DetectorOptions } from './detectors/detector.ts'
+import type { Onset } from './detectors/onset.ts'
+
+export interface LiveOptions {
+  readonly db: Database
+  readonly detector: DetectorOptions
+  readonly log: Log
+  readonly scheduler: Scheduler
+  /** Labels of a series that the pipeline knows. */
+  readonly labelsOf: (series: number) => Labels
+  /** Hears what was written. */
+  readonly tell: (note: AnalyticsNote) => void
+}
+
+/** What the pipeline thread tells the main thread. */
+export type AnalyticsNote =
+  | { readonly kind: 'anomalies'; readonly ids: readonly string[] }
+  /** Per host (label `instance`, or `host`, or none) and for all (''): series seen lately, and those with an onset. */
+  | { readonly kind: 'rates'; readonly at: Millis; readonly hosts: readonly HostRate[] }
+
+export interface HostRate {
+  readonly host: string
+  readonly series: number
+  readonly anomalous: number
+}
+
+/** Onsets at most so far apart belong to one event. */
+export const EVENT_GAP_MS = 5 * MINUTE
+const SWEEP_MS = 30_000
+/** After a start, sources need this long to come back before their absence means anything. */
+const SETTLE_MS = 10 * MINUTE
+const RATES_MS = MINUTE
+/** A host's rate counts the series with an onset within this time. */
+const RATE_WINDOW_MS = 15 * MINUTE
+const HOSTS_MAX = 1000
+/** State is saved at most once in this time, and so seldom that writing it stays below this many bytes a second. */
+const SAVE_MS = MINUTE
+const SAVE_BYTES_PER_SECOND = 200_000
+const SAVE_MS_MAX = 15 * MINUTE
+/** Rows of anomalies that are kept. */
+const ANOMALIES_MAX = 200_000
+
+/** Counters by the habit of their names: only ever growing, so they are judged by their rate. */
+const COUNTER = /_(total|count|sum|bucket|created)$/
+
+export class LiveDetector implements WalConsumer {
+  readonly name = 'detector'
+  readonly #options: LiveOptions
+  readonly #detector: Detector
+  readonly #timers: Cancel[]
+  readonly #started: number
+  readonly #insert
+  #position: number
+  #savedPosition: number
+  #savedAt = Number.NEGATIVE_INFINITY
+  /** One more than the largest id seen: a series beyond is new. */
+  #known = 0
+  #onsets: Onset[] = []
+  #event: { id: string; lastAt: Millis } | null
+  /** Host number of each series, and the time of its last onset. */
+  #hostOf = new Uint16Array(1024)
+  #onsetAt = new Float64Array(1024)
+  #seenAt = new Float64Array(1024)
+  readonly #hosts: string[] = ['']
+  readonly #hostNumbers = new Map<string, number>([['', 0]])
+
+  constructor(options: LiveOptions) {
+    this.#options = options
+    const { db, scheduler } = options
+    this.#detector = new Detector(options.detector)
+    this.#insert = db.prepare(
+      'INSERT OR IGNORE INTO anomalies (id, event, series, metric, labels, at, view, season, value, expected, lower, ' +
+        'upper, deviations, score) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+    )
+    this.#position = this.#restore()
+    this.#savedPosition = this.#position
+    const last = db.prepare('SELECT event, at FROM anomalies ORDER BY at DESC LIMIT 1').get() as
+      | { event: string; at: number }
+      | undefined
+    this.#event = last ? { id: last.event, lastAt: last.at } : null
+    this.#started = scheduler.clock.monotonic()
+    this.#timers = [scheduler.every(SWEEP_MS, () => this.#sweep()), scheduler.every(RATES_MS, () => this.#rates())]
+  }
+
+  resumeAfter(): number {
+    return this.#savedPosition
+  }
+
+  apply(batch: AppliedBatch): void {
+    const { series, times, fresh, count } = batch
+    for (let i = 0; i < count; i++) {
+      const id = series[i]!
+      if (id >= this.#known) this.#meet(id)
+      if (fresh[i] === 1) this.#seenAt[id] = times[i]!
+    }
+    this.#detector.apply(batch, this.#onsets)
+    this.#position = batch.position
+    if (this.#onsets.length > 0) this.#write()
+  }
+
+  checkpoint(): number {
+    const { clock } = this.#options.scheduler
+    const { firstStage, secondStage } = this.#detector.memory()
+    const due = Math.min(SAVE_MS_MAX, Math.max(SAVE_MS, ((firstStage + secondStage) / SAVE_BYTES_PER_SECOND) * 1000))
+    if (this.#position !== this.#savedPosition && clock.monotonic() - this.#savedAt >= due) this.#save()
+    return this.#savedPosition
+  }
+
+  /** Saves whatever is not saved, for a clean stop. */
+  close(): number {
+    for (const timer of this.#timers) timer.cancel()
+    if (this.#position !== this.#savedPosition) this.#save()
+    return this.#savedPosition
+  }
+
+  memory(): { firstStage: number; secondStage: number; withSeasons: number } {
+    return this.#detector.memory()
+  }
+
+  #restore(): number {
+    const row = this.#options.db.prepare('SELECT position, state FROM detector WHERE id = 0').get() as
+      | { position: number; state: Buffer }
+      | undefined
+    if (!row) return -1
+    try {
+      this.#detector.restore(row.state)
+      return row.position
+    } catch (error) {
+      // Another version's state, or a damaged one: learning anew is better than not starting.
+      this.#options.log.warn('The state of detection could not be read; every series is learnt anew.', { error })
+      return row.position
+    }
+  }
+
+  #save(): void {
+    const { db, scheduler } = this.#options
+    const state = this.#detector.save()
+    tx(db, () => {
+      db.prepare('INSERT OR REPLACE INTO detector (id, position, saved_at, state) VALUES (0, ?, ?, ?)').run(
+        this.#position,
+        scheduler.clock.now(),
+        state,
+      )
+      db.prepare('DELETE FROM anomalies WHERE at < (SELECT at FROM anomalies ORDER BY at DESC LIMIT 1 OFFSET ?)').run(
+        ANOMALIES_MAX,
+      )
+    })
+    this.#savedPosition = this.#position
+    this.#savedAt = scheduler.clock.monotonic()
+  }
+
+  /** A series is seen for the first time since the start. */
+  #meet(upTo: number): void {
+    if (upTo >= this.#hostOf.length) this.#grow(upTo + 1)
+    for (let id = this.#known; id <= upTo; id++) {
+      const labels = this.#options.labelsOf(id)
+      if (COUNTER.test(labelValue(labels, METRIC_NAME))) this.#detector.setCounter(id)
+      this.#hostOf[id] = this.#hostNumber(labelValue(labels, 'instance') || labelValue(labels, 'host'))
+    }
+    this.#known = upTo + 1
+  }
+
+  #hostNumber(host: string): number {
+    const known = this.#hostNumbers.get(host)
+    if (known !== undefined) return known
+    if (this.#hosts.length >= HOSTS_MAX) return 0
+    this.#hosts.push(host)
+    this.#hostNumbers.set(host, this.#hosts.length - 1)
+    return this.#hosts.length - 1
+  }
+
+  #grow(needed: number): void {
+    const size = Math.max(needed, this.#hostOf.length * 2)
+    const grown = <A extends Uint16Array | Float64Array>(made: A, from: A): A => {
+      made.set(from as never)
+      return made
+    }
+    this.#hostOf = grown(new Uint16Array(size), this.#hostOf)
+    this.#onsetAt = grown(new Float64Array(size), this.#onsetAt)
+    this.#seenAt = grown(new Float64Array(size), this.#seenAt)
+  }
+
+  #write(): void {
+    const onsets = this.#onsets
+    this.#onsets = []
+    const ids: string[] = []
+    tx(this.#options.db, () => {
+      for (const onset of onsets) {
+        const id = anomalyId(onset)
+        this.#onsetAt[onset.series] = onset.at
+        if (!this.#event || Math.abs(onset.at - this.#event.lastAt) > EVENT_GAP_MS)
+          this.#event = { id, lastAt: onset.at }
+        else this.#event.lastAt = Math.max(this.#event.lastAt, onset.at)
+        const labels = this.#options.labelsOf(onset.series)
+        const { changes } = this.#insert.run(
+          id,
+          this.#event.id,
+          onset.series,
+          labelValue(labels, METRIC_NAME),
+          JSON.stringify(toObject(labels)),
+          onset.at,
+          onset.view,
+          onset.season,
+          ...[onset.value, onset.expected, onset.lower, onset.upper, onset.deviations, onset.score].map(finite),
+        )
+        if (changes > 0) ids.push(id)
+      }
+    })
+    if (ids.length > 0) this.#options.tell({ kind: 'anomalies', ids })
+  }
+
+  #sweep(): void {
+    const { clock } = this.#options.scheduler
+    if (clock.monotonic() - this.#started < SETTLE_MS) return
+    this.#detector.sweep(clock.now(), this.#onsets)
+    if (this.#onsets.length > 0) this.#write()
+  }
+
+  #rates(): void {
+    const now = this.#options.scheduler.clock.now()
+    const series = new Uint32Array(this.#hosts.length)
+    const anomalous = new Uint32Array(this.#hosts.length)
+    for (let id = 0; id < this.#known; id++) {
+      if (now - this.#seenAt[id]! > RATE_WINDOW_MS) continue
+      const host = this.#hostOf[id]!
+      series[host]!++
+      if (now - this.#onsetAt[id]! <= RATE_WINDOW_MS) anomalous[host]!++
+    }
+    const all = { host: '', series: sum(series), anomalous: sum(anomalous) }
+    const hosts = this.#hosts
+      .map((host, i) => ({ host, series: series[i]!, anomalous: anomalous[i]! }))
+      .filter((h) => h.host !== '' && h.series > 0)
+    if (all.series > 0) this.#options.tell({ kind: 'rates', at: now, hosts: [all, ...hosts] })
+  }
+}
+
+/** The same samples give the same id. */
+export function anomalyId(onset: Pick<Onset, 'series' | 'at' | 'view'>): string {
+  return `an-${onset.at.toString(36)}-${onset.series.toString(36)}-${onset.view}`
+}
+
+/** SQLite has no infinities in REAL columns that JSON could show; the ends of doubles stand for them. */
+const finite = (value: number) => (Number.isNaN(value) ? 0 : Math.max(-1e300, Math.min(1e300, value)))
+
+const sum = (values: Uint32Array) => values.reduce((a, b) => a + b, 0)
