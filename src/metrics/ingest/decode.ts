@@ -6,7 +6,7 @@ import type { SampleColumns } from '../columns.ts'
 import { decodeCsv } from './csv.ts'
 import { decodeOtlpJson, decodeOtlpProtobuf, type OtlpResult } from './otlp.ts'
 import { RemoteWriteDecoder, type RemoteWriteLimits, remoteWriteLimits } from './remote-write.ts'
-import { decodeText } from './text.ts'
+import { decodeText, type SeriesCache } from './text.ts'
 
 export type IngestFormat =
   | { readonly kind: 'remote_write' }
@@ -25,6 +25,7 @@ export interface Decoded {
 export class Decoder {
   readonly #limits: RemoteWriteLimits
   readonly #remoteWrite: RemoteWriteDecoder
+  readonly #texts: SeriesCache = new Map()
 
   constructor(limits: RemoteWriteLimits = remoteWriteLimits) {
     this.#limits = limits
@@ -46,7 +47,10 @@ export class Decoder {
         return fromOtlp(decodeOtlpProtobuf(body, samplesMax))
       case 'prometheus':
       case 'openmetrics':
-        return { columns: decodeText(body, format.kind, now, { samplesMax, whole: format.whole }), skipped: {} }
+        return {
+          columns: decodeText(body, format.kind, now, { samplesMax, whole: format.whole }, this.#texts),
+          skipped: {},
+        }
       case 'csv':
         return { columns: decodeCsv(body, { samplesMax, ...format }), skipped: {} }
     }

@@ -13,7 +13,7 @@
  */
 import { AppError, badRequest } from '../../base/errors.ts'
 import { ColumnBuilder, type SampleColumns } from '../columns.ts'
-import { type Label, type Labels, METRIC_NAME, sortLabels } from '../labels.ts'
+import { encodeLabels, type Label, type Labels, METRIC_NAME, sortLabels } from '../labels.ts'
 
 export type TextFormat = 'prometheus' | 'openmetrics'
 
@@ -28,16 +28,34 @@ export interface TextOptions {
 
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
+/** Label bytes by the text of a series: the same series come again and again. */
+export type SeriesCache = Map<string, Uint8Array>
+const CACHE_MAX = 50_000
+
 /** Times absent from the text are `now`. Throws `AppError` 400 with the line, 413 above `samplesMax`. */
-export function decodeText(body: Uint8Array, format: TextFormat, now: number, options: TextOptions): SampleColumns {
+export function decodeText(
+  body: Uint8Array,
+  format: TextFormat,
+  now: number,
+  options: TextOptions,
+  known: SeriesCache = new Map(),
+): SampleColumns {
   const builder = new ColumnBuilder()
   let last = ''
   scanText(textOf(body), format, options, (series, value, time, line) => {
-    if (series !== last) builder.series(parseSeries(series, line))
+    if (series !== last) builder.seriesBytes(known.get(series) ?? remember(known, series, line))
     last = series
     builder.sample(time ?? now, value)
   })
   return builder.finish()
+}
+
+function remember(known: SeriesCache, series: string, line: number): Uint8Array {
+  const bytes = encodeLabels(parseSeries(series, line))
+  if (known.size >= CACHE_MAX) known.clear()
+  // A copy: a piece of the text would keep all of it in memory.
+  known.set(Buffer.from(series).toString(), bytes)
+  return bytes
 }
 
 /** UTF-8, or `AppError` 400. */
