@@ -407,13 +407,19 @@ function largest(
       down()
     }
   }
-  return heap.sort((a, b) => {
-    const x = valueAt(a)
-    const y = valueAt(b)
-    if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y))
-    return top ? y - x : x - y
-  })
+  if (heap.length > INSERTION_MAX)
+    return heap.sort((a, b) => {
+      const x = valueAt(a)
+      const y = valueAt(b)
+      if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y))
+      return top ? y - x : x - y
+    })
+  // Few are sorted by insertion, as Go sorts them: it shows in the order of several NaN.
+  for (let i = 1; i < heap.length; i++) for (let j = i; j > 0 && weaker(heap[j - 1]!, heap[j]!); j--) swap(j, j - 1)
+  return heap
 }
+
+const INSERTION_MAX = 12
 
 /** A fixed share of the series, by a hash of their labels, so that r and r-1 are each other's complement. */
 function ratio(input: Vector, param: Float64Array, grid: Grid): Vector {

@@ -3,7 +3,7 @@
  */
 import type { Label, Labels } from '../labels.ts'
 import { METRIC_NAME } from '../labels.ts'
-import type { Call } from './ast.ts'
+import type { Call, Expr, TimeShift } from './ast.ts'
 import type { Column, Context, Grid } from './context.ts'
 import { Grouping, keyOf, labelValueOf, setLabel } from './labelset.ts'
 import { compileMatcher } from './parse.ts'
@@ -27,8 +27,7 @@ export function info(ctx: Context, call: Call, vector: Vector, grid: Grid): Vect
     span: call.span,
     type: 'vector' as const,
     invariant: false,
-    offset: 0,
-    at: null,
+    ...shiftOf(call.args[0]!),
     name: '',
     matchers: [...nameMatchers, ...dataMatchers.filter((m) => !m.matches(''))],
     extended: null,
@@ -95,6 +94,30 @@ export function info(ctx: Context, call: Call, vector: Vector, grid: Grid): Vect
     all.map(({ column }) => column),
     false,
   )
+}
+
+/** Info metrics are read at the moment of what they are added to: of its first selector. */
+function shiftOf(expr: Expr): TimeShift {
+  switch (expr.kind) {
+    case 'vector':
+      return { offset: expr.offset, at: expr.at }
+    case 'matrix':
+      return shiftOf(expr.selector)
+    case 'paren':
+    case 'unary':
+    case 'aggregate':
+      return shiftOf(expr.expr)
+    case 'binary':
+      return shiftOf(expr.left.type === 'vector' ? expr.left : expr.right)
+    case 'call': {
+      const arg = expr.args.find((a) => a.type === 'vector' || a.type === 'matrix')
+      return arg ? shiftOf(arg) : { offset: 0, at: null }
+    }
+    case 'subquery':
+      return { offset: expr.offset, at: expr.at }
+    default:
+      return { offset: 0, at: null }
+  }
 }
 
 /** Of the info series with one name, the one with the newest sample counts. */

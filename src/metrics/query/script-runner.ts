@@ -225,7 +225,7 @@ function check(env: Environment, command: EvalCommand): string | null {
 }
 
 const satisfies = (expectation: Expectation, text: string) =>
-  expectation.pattern ? expectation.pattern.test(text) : expectation.message === text
+  expectation.pattern ? expectation.pattern.test(text) : expectation.message === text.trim()
 const wanted = (expectation: Expectation) =>
   expectation.pattern ? `matching ${expectation.pattern.source}` : JSON.stringify(expectation.message)
 

@@ -76,12 +76,18 @@ export function applySimple(ctx: Context, name: string, vector: Vector, grid: Gr
   return dropNames(ctx, mapped, grid.count)
 }
 
+/** As in Go: an infinity that settles the question does so beside NaN, too. */
+const larger = (a: number, b: number) =>
+  a === Number.POSITIVE_INFINITY || b === Number.POSITIVE_INFINITY ? Number.POSITIVE_INFINITY : Math.max(a, b)
+const smaller = (a: number, b: number) =>
+  a === Number.NEGATIVE_INFINITY || b === Number.NEGATIVE_INFINITY ? Number.NEGATIVE_INFINITY : Math.min(a, b)
+
 /** clamp and its halves. A smallest value above the largest leaves nothing. */
 export function clamp(ctx: Context, vector: Vector, low: Float64Array, high: Float64Array, grid: Grid): Vector {
   const mapped = mapColumns(vector, ({ values, present }) => {
     for (let k = 0; k < grid.count; k++) {
       if (high[k]! < low[k]!) present[k] = 0
-      else values[k] = Math.max(low[k]!, Math.min(high[k]!, values[k]!))
+      else values[k] = larger(low[k]!, smaller(high[k]!, values[k]!))
     }
   })
   return dropNames(ctx, mapped, grid.count)
