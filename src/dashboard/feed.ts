@@ -264,7 +264,9 @@ function sinceOf(
     const from = (limit: number, before: Millis | null): Millis | null => {
       if (!isBeyond(value, limit, rule.side)) return null
       const history = input.refill?.[key]
-      const found = history ? beyondSince(history.fine, history.coarse, limit, rule.side, HOUR / 4) : null
+      const found = history
+        ? beyondSince(history.fine, { ...history.coarse, stepMs: COARSE_STEP_MS }, limit, rule.side, HOUR / 4)
+        : null
       return Math.min(before ?? now, found ?? now)
     }
     const before = state.at !== null && now >= state.at && now - state.at < MINUTE ? state.since[key] : undefined

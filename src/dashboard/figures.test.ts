@@ -128,7 +128,7 @@ describe('since when', () => {
     times: values.map((_, i) => from + i * stepMs),
     values,
   })
-  const none = { times: [], values: [] }
+  const none = { times: [], values: [], stepMs: 5 * MINUTE }
 
   test('walks back to the first point beyond the limit', () => {
     const fine = series(NOW - 5 * MINUTE, MINUTE, [10, 90, 90, 90, 90])
@@ -137,8 +137,15 @@ describe('since when', () => {
 
   test('goes on in coarse history where fine history begins beyond the limit', () => {
     const fine = series(NOW - HOUR, MINUTE, new Array(60).fill(90))
-    const coarse = series(NOW - 3 * HOUR, 5 * MINUTE, [...new Array(12).fill(10), ...new Array(24).fill(90)])
+    const values = [...new Array(12).fill(10), ...new Array(24).fill(90)]
+    const coarse = { ...series(NOW - 3 * HOUR, 5 * MINUTE, values), stepMs: 5 * MINUTE }
     expect(beyondSince(fine, coarse, 80, 'over', 15 * MINUTE)).toBe(NOW - 2 * HOUR)
+  })
+
+  test('is not before the first sample, though its coarse bucket begins earlier', () => {
+    const fine = series(NOW - 11_000, 1000, new Array(11).fill(90))
+    const coarse = { times: [NOW - 4 * MINUTE], values: [90], stepMs: 5 * MINUTE }
+    expect(beyondSince(fine, coarse, 80, 'over', 15 * MINUTE)).toBe(NOW - 11_000)
   })
 
   test('ends at a hole, and is unknown when the newest point is within the limit', () => {

@@ -112,26 +112,30 @@ export function normalOf(points: Points): Normal | null {
 }
 
 /**
- * Since when the newest points are beyond a limit without a break: walks `fine` back, and `coarse` on from where that
- * begins. A hole of more than `holeMs` ends the walk, for nobody knows what was in it.
+ * Since when the newest points are beyond a limit without a break: walks `fine` back, and whole buckets of `coarse` on
+ * from where that begins. A hole of more than `holeMs` ends the walk, for nobody knows what was in it.
  */
 export function beyondSince(
   fine: Points,
-  coarse: Points,
+  coarse: Points & { readonly stepMs: number },
   limit: number,
   side: Limit['side'],
   holeMs: number,
 ): Millis | null {
   let since: Millis | null = null
-  for (const points of [fine, coarse]) {
-    for (let i = points.times.length - 1; i >= 0; i--) {
-      const at = points.times[i]!
-      if (since !== null && at >= since) continue
-      if (since !== null && since - at > holeMs) return since
-      if (!beyond(points.values[i]!, limit, side)) return since
-      since = at
-    }
-    if (since === null) return null
+  for (let i = fine.times.length - 1; i >= 0; i--) {
+    const at = fine.times[i]!
+    if (since !== null && since - at > holeMs) return since
+    if (!beyond(fine.values[i]!, limit, side)) return since
+    since = at
+  }
+  if (since === null) return null
+  for (let i = coarse.times.length - 1; i >= 0; i--) {
+    const at = coarse.times[i]!
+    // A bucket that reaches into what is known finely says nothing new, and begins before what is in it.
+    if (at + coarse.stepMs > since) continue
+    if (since - at - coarse.stepMs > holeMs || !beyond(coarse.values[i]!, limit, side)) return since
+    since = at
   }
   return since
 }

@@ -108,6 +108,17 @@ describe('the hub', () => {
     expect(clients.map((c) => c.got[0]?.range)).toEqual(clients.map((_, i) => (i % 2 ? '1h' : '7d')))
   })
 
+  test('sends one snapshot, however long its history takes and whatever happens meanwhile', async () => {
+    const { hub, scheduler, beat } = started({ readMs: 50 })
+    const a = farEnd()
+    hub.join(a.socket, '3h')
+    await scheduler.run(10)
+    await beat()
+    await scheduler.run(100)
+    await beat()
+    expect(a.got.map((m) => `${m.type} ${m.seq}`)).toEqual(['snapshot 2', 'update 3'])
+  })
+
   test('says when somebody looks and when nobody does', async () => {
     const { hub, watched, settle } = started()
     const [a, b] = [farEnd(), farEnd()]

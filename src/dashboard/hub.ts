@@ -64,7 +64,7 @@ const SLICE_MS = 3
 interface Client {
   readonly socket: ClientSocket
   range: Range
-  /** Asked for a snapshot and not served yet. */
+  /** Asked for a snapshot, and none is on its way. */
   wants: boolean
   servedAt: number
   /** `seq` of the newest message sent; -1 before the first snapshot. */
@@ -106,16 +106,20 @@ export function createHub(options: HubOptions): Hub {
   async function serve(range: Range) {
     if (serving.has(range)) return
     serving.add(range)
+    let served: Client[] = []
     try {
       for (;;) {
-        const served = [...asking].filter((client) => client.range === range)
+        served = [...asking].filter((client) => client.range === range)
         if (served.length === 0) return
-        for (const client of served) asking.delete(client)
+        for (const client of served) {
+          asking.delete(client)
+          client.wants = false
+        }
         const message = await options.snapshot(range)
         await paced(served, (client) => {
           if (client.range !== range) return
           // What is missing comes with a later period.
-          client.wants = !message.complete
+          if (!message.complete) client.wants = true
           client.servedAt = scheduler.clock.monotonic()
           // A broadcast may have overtaken what was encoded: the client must not go back in time.
           if (message.seq >= client.seq) send(client, message)
@@ -123,7 +127,8 @@ export function createHub(options: HubOptions): Hub {
         })
       }
     } catch (error) {
-      // Whoever asked still wants one and is served with the next period.
+      // Whoever asked is served with the next period.
+      for (const client of served) client.wants = true
       options.log.error('a snapshot of the dashboard could not be made', { error })
     } finally {
       serving.delete(range)

@@ -3,7 +3,7 @@ import type { CardKey, DashboardState, Figure } from '../protocol.ts'
 import { CARD_KEYS, formatExact, formatNumber } from '../protocol.ts'
 import { between, change, formatValue, moment, NARROW, short } from './format.ts'
 import { Icon } from './icons.tsx'
-import { now, recent, state } from './live.ts'
+import { now, old, recent, state } from './live.ts'
 import { Spark } from './spark.tsx'
 
 const TITLES: Readonly<Record<CardKey, { title: string; unit: string; metric: string }>> = {
@@ -29,12 +29,13 @@ function Card({ id, state }: { id: CardKey; state: DashboardState | null }) {
   const { title, metric } = TITLES[id]
   const figure = state?.figures[id] ?? null
   const value = state ? (id === 'health_score' ? state.performance_score : state.metrics[id]) : null
-  const beyond = figure?.threshold_state === 'warning' || figure?.threshold_state === 'critical'
+  // What is old judges nothing: figures stay, marks go.
+  const beyond = !old.value && (figure?.threshold_state === 'warning' || figure?.threshold_state === 'critical')
   return (
     <article class="card" data-state={beyond ? figure?.threshold_state : undefined} data-metric={id}>
       <header>
         <h2>{id === 'health_score' ? title : <a href={`/ops/metrics/${metric}`}>{title}</a>}</h2>
-        {figure && <Tag figure={figure} value={value} />}
+        {figure && !old.value && <Tag figure={figure} value={value} />}
       </header>
       <p class="value load">
         {value !== null || !state ? (

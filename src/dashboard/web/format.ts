@@ -48,7 +48,7 @@ export function spoken(ms: number): string {
   const s = Math.max(0, ms / 1000)
   const [n, unit] =
     s < 60
-      ? [Math.round(s), 'second']
+      ? [Math.max(1, Math.round(s)), 'second']
       : s < 3600
         ? [Math.floor(s / 60), 'minute']
         : s < 172_800

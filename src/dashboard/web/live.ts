@@ -11,6 +11,7 @@ import type { ClientMessage, DashboardEvent, DashboardState, Range, ServerMessag
 import { CLOSE, FIGURE_KEYS, STALE_AFTER_S } from '../protocol.ts'
 import { defaultRange, range, toLogin } from './address.ts'
 import { ApiError, call, type Me } from './api.ts'
+import { backOff } from './back-off.ts'
 import type { Sample, Track } from './series.ts'
 import { extended, trackOf } from './series.ts'
 
@@ -38,11 +39,6 @@ export const me = signal<Me | null>(null)
 export const now = signal(Date.now())
 /** Anything but live: what is shown is old. */
 export const old = computed(() => line.value.kind !== 'live' && state.value !== null)
-
-/** Waits between tries grow from one second to half a minute, each with its own chance, so that many do not come at once. */
-export function backOff(attempt: number, chance: number): number {
-  return Math.round(Math.min(30_000, 1000 * 2 ** Math.max(0, attempt - 1)) * (0.5 + 0.5 * chance))
-}
 
 let socket: WebSocket | null = null
 let attempt = 0

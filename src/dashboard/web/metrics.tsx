@@ -188,7 +188,7 @@ function Metric({ name }: { name: string }) {
           track={track}
           now={held?.until ?? now.value}
           gapMs={3 * step * 1000}
-          left={{ unit, base: 0, top: null }}
+          left={{ unit, base: 0, top: unit === '%' && points.every((point) => point.max <= 100) ? 100 : null }}
           stale={problem !== null || line.value.kind === 'disconnected'}
         />
         {problem && <Problem problem={problem} again={again} />}

@@ -2,11 +2,11 @@
 import type { DashboardInsight, DashboardProcess, DashboardState, Engine } from '../protocol.ts'
 import { RANGE_NAMES } from '../protocol.ts'
 import { range, setRange } from './address.ts'
-import { ago, hhmm, moment, short, spoken } from './format.ts'
+import { ago, hhmm, hhmmss, moment, short, spoken } from './format.ts'
 import { STATUS } from './frame.tsx'
 import type { IconName } from './icons.tsx'
 import { Icon } from './icons.tsx'
-import { line, now, state, tryNow } from './live.ts'
+import { line, now, old, state, tryNow } from './live.ts'
 
 // -------------------------------------------------------------------------------------------------- headline
 
@@ -43,7 +43,7 @@ function words(current: DashboardState | null): { icon: IconName; colour: string
       text:
         at === null
           ? 'Not connected: the platform does not answer.'
-          : `Not live: these figures are from ${moment(at, now_)}, ${spoken(now_ - at)} ago.`,
+          : `Not live: these figures are from ${clock(at, now_)}, ${spoken(now_ - at)} ago.`,
       below: `${value.why ? `The platform closed the connection: ${value.why}.` : 'The connection to the platform was lost.'} What is measured meanwhile is kept and shown once it is back.`,
     }
   }
@@ -61,12 +61,15 @@ function words(current: DashboardState | null): { icon: IconName; colour: string
     return {
       icon: 'live',
       colour: 'sev-none',
-      text: `Stale: these figures are from ${moment(at, now_)}, ${spoken(now_ - at)} ago.`,
+      text: `Stale: these figures are from ${clock(at, now_)}, ${spoken(now_ - at)} ago.`,
       below: value.kind === 'stale' ? 'The line is open, but no message has come since.' : 'Connecting again.',
     }
   }
   return { icon, colour, text: headline.text, below: below || 'Nothing needs attention.' }
 }
+
+/** With seconds while they matter. */
+const clock = (at: number, now_: number) => (now_ - at < 120_000 ? hhmmss(at) : moment(at, now_))
 
 function Ranges() {
   const minutes = state.value ? state.value.figures.cpu_usage.change_window / 60 : null
@@ -227,6 +230,7 @@ export function Instances() {
             <b>{processes.length === 0 && current ? 'None' : `${ready} ready`}</b>{' '}
             <span class="soft">
               of {processes.length} {processes.length === 1 ? 'process' : 'processes'}
+              {current && old.value && `, as of ${moment(Date.parse(current.timestamp), now.value)}`}
             </span>
           </p>
           <div class="blocks" role="img" aria-label={`${ready} of ${processes.length} processes ready`}>
