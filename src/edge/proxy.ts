@@ -183,7 +183,8 @@ export function proxyRequest(context: ProxyContext, incoming: Incoming, done: (e
     const begun = hasBody && !held && request.readableDidRead
     const unsent = UNSENT.has(error.code ?? '')
     dropUpstream()
-    if (begun || route.monitoring || !(unsent || (mayRepeat && ++repeats < REPEATS_MAX))) return answer(away())
+    if (route.monitoring) return answer(statusAnswer(incoming.path) ?? away())
+    if (begun || !(unsent || (mayRepeat && ++repeats < REPEATS_MAX))) return answer(away())
     context.retried()
     enter('picking')
     const other = balancer.pick(route.kind, at)
