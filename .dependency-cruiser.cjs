@@ -97,7 +97,7 @@ module.exports = {
     {
       name: 'web-is-a-browser',
       severity: 'error',
-      from: { path: '^src/dashboard/web/' },
+      from: { path: '^src/dashboard/web/', pathNot: '/vite[.]config[.]ts$' },
       to: { pathNot: ['^src/dashboard/web/', '^src/(dashboard|market)/protocol[.]ts$', 'node_modules/'] },
     },
     {

@@ -157,6 +157,37 @@ describe.skipIf(chromium === null)('the page', () => {
     await leave()
   })
 
+  test('a server that says nothing makes the page stale, and live again when it speaks', async () => {
+    const page = await live()
+    const control = platform.processes().find((p) => p.kind === 'control')!
+    process.kill(control.pid, 'SIGSTOP')
+    try {
+      await page.getByRole('heading', { level: 1, name: /^Stale: these figures are from/ }).waitFor({ timeout: 12_000 })
+      await page.locator('[data-metric=memory_usage]').getByText('as of').waitFor()
+      expect(await page.locator('.card .tag').count()).toBe(0)
+      await picture(page, 'stale')
+    } finally {
+      process.kill(control.pid, 'SIGCONT')
+    }
+    await page.getByRole('heading', { level: 1, name: /^(Healthy|Degraded|Critical)/ }).waitFor({ timeout: 20_000 })
+    await leave()
+  })
+
+  test('loading shows the boxes of the page, and only when it takes long', async () => {
+    const made = await visit(browser, { storageState: state })
+    visits.push(made)
+    const { page } = made
+    await page.routeWebSocket(/\/ws/, () => {})
+    await page.goto(`${platform.url}/ops`)
+    await page.getByRole('heading', { level: 1, name: 'Reading the state of the platform' }).waitFor()
+    expect(await page.locator('main').getAttribute('aria-busy')).toBe('true')
+    expect(await page.locator('.card').count()).toBe(6)
+    await page.locator('.is-early').waitFor({ state: 'detached' })
+    await page.getByRole('heading', { name: 'Active alerts' }).waitFor()
+    await picture(page, 'loading')
+    await leave()
+  })
+
   test('a whole keyboard is enough', async () => {
     const page = await live('/ops?range=1h')
     await page.keyboard.press('Tab')

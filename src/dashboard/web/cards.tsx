@@ -34,7 +34,15 @@ function Card({ id, state }: { id: CardKey; state: DashboardState | null }) {
   return (
     <article class="card" data-state={beyond ? figure?.threshold_state : undefined} data-metric={id}>
       <header>
-        <h2>{id === 'health_score' ? title : <a href={`/ops/metrics/${metric}`}>{title}</a>}</h2>
+        <h2>
+          {id === 'health_score' ? (
+            title
+          ) : (
+            <a class="card-link" href={`/ops/metrics/${metric}`}>
+              {title}
+            </a>
+          )}
+        </h2>
         {figure && !old.value && <Tag figure={figure} value={value} />}
       </header>
       <p class="value load">
@@ -51,7 +59,7 @@ function Card({ id, state }: { id: CardKey; state: DashboardState | null }) {
         now={now.value}
         steps={id === 'health_score'}
       />
-      <dl class="load">
+      <dl class="card-rows load">
         <Rows id={id} figure={figure} value={value} state={state} />
       </dl>
     </article>

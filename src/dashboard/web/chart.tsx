@@ -132,7 +132,7 @@ function Table({
     <section class="table-wrap chart-table" tabIndex={0} aria-labelledby={`${id}h`}>
       <table class="table">
         <caption class="vh">{title}, newest first, UTC</caption>
-        <thead>
+        <thead class="chart-head">
           <tr>
             <th scope="col">Time (UTC)</th>
             {lines.map((line) => (
@@ -265,7 +265,6 @@ function Canvas(props: ChartProps & { id: string }) {
   }
   return (
     <>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: the crosshair is moved by arrow keys */}
       <div
         class={`chart load${stale ? ' dimmed' : ''}`}
         ref={box}

@@ -204,7 +204,7 @@ function KeysDialog() {
   return (
     <dialog id="keys" aria-labelledby="keys-title">
       <h2 id="keys-title">Keys</h2>
-      <dl>
+      <dl class="keys">
         {KEYS.map(([keys, what]) => (
           <div key={what}>
             <dt>

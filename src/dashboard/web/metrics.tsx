@@ -115,6 +115,7 @@ function Names({ current }: { current: string | null }) {
         {found.value.slice(0, SHOWN_MAX).map((name) => (
           <a
             key={name}
+            class="name"
             href={`/ops/metrics/${encodeURIComponent(name)}`}
             aria-current={name === current || name === current?.replaceAll('.', '_') ? 'page' : undefined}
           >
