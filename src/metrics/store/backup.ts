@@ -3,11 +3,14 @@
  * writer, because of what the files promise: segments never change and the manifest names them; the WAL and
  * `series.dat` only grow, and a record cut off at the end is cut away when it is read.
  *
- *   manifest ─▶ its segments (hard links where possible) ─▶ the growing files ─▶ the same manifest still? done
- *                                                                              └ another: a flush came in between, again
+ *   WAL ─▶ manifest ─▶ what stands beside it ─▶ its segments (hard links where possible)
+ *             └─────── again, when one was merged away meanwhile ──────┘
+ *
+ * The order makes it whole: what the WAL lost to a flush before it was copied is in the segments of a manifest that is
+ * read after it.
  */
 import fs from 'node:fs'
-import { copyFile, link, mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { copyFile, link, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { fsyncDirectory, replaceFile } from './files.ts'
 import { readManifest, segmentsDir } from './manifest.ts'
@@ -18,75 +21,78 @@ export interface CopyOptions {
   onProgress(doneBytes: number, totalBytes: number): void
 }
 
-const ATTEMPTS = 50
+/** Segments are merged every few minutes: nobody meets this. */
+const ATTEMPTS = 100
 
 /**
  * Copies the store in `from` to `to`, which may hold the beginning of an earlier attempt. Answers the bytes of the
- * copy. Throws an Error when flushes keep coming in between, or the disk refuses.
+ * copy. Throws an Error when the disk refuses.
  */
 export async function copyStore(from: string, to: string, options: CopyOptions): Promise<number> {
   await mkdir(segmentsDir(to), { recursive: true, mode: 0o700 })
+  const walBytes = await copyWal(path.join(from, 'wal'), path.join(to, 'wal'))
   for (let attempt = 1; ; attempt++) {
-    const before = manifestText(from)
-    if (await copyOnce(from, to, options)) {
-      if (manifestText(from) === before) {
-        if (before !== null) replaceFile(path.join(to, 'manifest.json'), before)
-        for (const dir of [to, segmentsDir(to), path.join(to, 'wal')]) fsyncDirectory(dir)
-        return bytesOf(to)
-      }
+    const copied = await copySegments(from, to, walBytes, options)
+    if (copied !== null) {
+      for (const dir of [to, segmentsDir(to), path.join(to, 'wal')]) fsyncDirectory(dir)
+      return copied
     }
     if (attempt === ATTEMPTS) throw new Error(`${from} changes too fast to be copied; try again`)
   }
 }
 
-/** False when a file went away meanwhile. */
-async function copyOnce(from: string, to: string, options: CopyOptions): Promise<boolean> {
+async function copyWal(from: string, to: string): Promise<number> {
+  await rm(to, { recursive: true, force: true })
+  await mkdir(to, { mode: 0o700 })
+  let bytes = 0
+  for (const name of (await readdir(from)).filter((file) => file.endsWith('.wal')).sort()) {
+    // What is gone meanwhile is in segments.
+    if (await ifThere(durableCopy(path.join(from, name), path.join(to, name)))) {
+      bytes += (await stat(path.join(to, name))).size
+    }
+  }
+  return bytes
+}
+
+/** The manifest that is there now, what stands beside it, and its segments. Null when one of those went away. */
+async function copySegments(from: string, to: string, done: number, options: CopyOptions): Promise<number | null> {
+  const manifest = await ifThere(readFile(path.join(from, 'manifest.json'), 'utf8'))
+  if (typeof manifest === 'string') replaceFile(path.join(to, 'manifest.json'), manifest)
+  else await rm(path.join(to, 'manifest.json'), { force: true })
+  const wanted = new Set(readManifest(to)?.segments.map((segment) => segment.file))
+  for (const file of await readdir(segmentsDir(to))) {
+    if (!wanted.has(file)) await rm(path.join(segmentsDir(to), file))
+  }
+  const sizes = new Map<string, number>()
+  for (const file of wanted) {
+    const found = await ifThere(stat(path.join(segmentsDir(from), file)))
+    if (typeof found === 'boolean') return null
+    sizes.set(file, found.size)
+  }
+  let bytes = done
+  const total = [...sizes.values()].reduce((sum, size) => sum + size, bytes)
+  for (const entry of await readdir(from, { withFileTypes: true })) {
+    if (!entry.isFile() || entry.name === 'manifest.json' || /\.(tmp|damaged)$/.test(entry.name)) continue
+    await durableCopy(path.join(from, entry.name), path.join(to, entry.name))
+    bytes += (await stat(path.join(to, entry.name))).size
+  }
+  for (const [file, size] of sizes) {
+    const [source, target] = [path.join(segmentsDir(from), file), path.join(segmentsDir(to), file)]
+    if (!(await ifThere(linkOrCopy(source, target, size, options.copies)))) return null
+    bytes += size
+    options.onProgress(bytes, total)
+  }
+  return bytes
+}
+
+/** The value (`true` where there is none), or `false` when a file is not there. */
+async function ifThere<T>(work: Promise<T>): Promise<T | true | false> {
   try {
-    const manifest = readManifest(from)
-    const wanted = new Set(manifest?.segments.map((segment) => segment.file))
-    for (const file of await readdir(segmentsDir(to))) {
-      if (!wanted.has(file)) await rm(path.join(segmentsDir(to), file))
-    }
-    const growing = await growingFiles(from)
-    const sizes = await Promise.all([...wanted].map(async (f) => (await stat(path.join(segmentsDir(from), f))).size))
-    const grown = await Promise.all(growing.map(async (file) => (await stat(path.join(from, file))).size))
-    const total = [...sizes, ...grown].reduce((sum, size) => sum + size, 0)
-    let done = 0
-    for (const [i, file] of [...wanted].entries()) {
-      await linkOrCopy(path.join(segmentsDir(from), file), path.join(segmentsDir(to), file), sizes[i]!, options.copies)
-      done += sizes[i]!
-      options.onProgress(done, total)
-    }
-    await rm(path.join(to, 'wal'), { recursive: true, force: true })
-    await mkdir(path.join(to, 'wal'), { mode: 0o700 })
-    for (const [i, file] of growing.entries()) {
-      await durableCopy(path.join(from, file), path.join(to, file))
-      done += grown[i]!
-      options.onProgress(done, total)
-    }
-    return true
+    return (await work) ?? true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
     throw error
   }
-}
-
-const manifestText = (dir: string): string | null => {
-  try {
-    return fs.readFileSync(path.join(dir, 'manifest.json'), 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
-}
-
-/** The WAL, oldest first, and what else stands beside the manifest. */
-async function growingFiles(dir: string): Promise<string[]> {
-  const beside = (await readdir(dir, { withFileTypes: true }))
-    .filter((entry) => entry.isFile() && entry.name !== 'manifest.json' && !/\.(tmp|damaged)$/.test(entry.name))
-    .map((entry) => entry.name)
-  const wal = (await readdir(path.join(dir, 'wal'))).filter((name) => name.endsWith('.wal')).sort()
-  return [...beside, ...wal.map((name) => path.join('wal', name))]
 }
 
 async function linkOrCopy(from: string, to: string, size: number, copies: boolean): Promise<void> {
@@ -118,12 +124,4 @@ export async function durableCopy(from: string, to: string): Promise<void> {
     fs.closeSync(fd)
   }
   fs.renameSync(aside, to)
-}
-
-async function bytesOf(dir: string): Promise<number> {
-  let sum = 0
-  for (const entry of await readdir(dir, { withFileTypes: true, recursive: true })) {
-    if (entry.isFile()) sum += (await stat(path.join(entry.parentPath, entry.name))).size
-  }
-  return sum
 }
