@@ -93,7 +93,7 @@ export async function runFront(options: FrontOptions): Promise<number> {
 
   const telemetry = createTelemetry()
   const balancer = createBalancer(scheduler)
-  const edge = createEdge({ config: settings.edge, table, balancer, telemetry, scheduler })
+  const edge = createEdge({ config: settings.edge, table, balancer, telemetry, scheduler, log })
   let port: number
   try {
     port = await edge.listen(settings.host, settings.port)
@@ -126,7 +126,7 @@ export async function runFront(options: FrontOptions): Promise<number> {
       const level = event.type === 'exited' && !stopping ? 'warn' : 'info'
       log[level](`process ${event.process} ${event.type}`, { detail: event.detail })
       supervisor.send({ kind: 'event', event })
-      if (supervisor.statuses().some(({ kind, pid }) => kind === 'control' && pid === null)) {
+      if (isControlAway()) {
         missed.push(event)
         if (missed.length > MISSED_MAX) missed.shift()
       }
@@ -147,6 +147,7 @@ export async function runFront(options: FrontOptions): Promise<number> {
       supervisor.send({ kind: 'config', snapshot: message.snapshot }, 'control')
     },
   })
+  const isControlAway = () => supervisor.statuses().some(({ kind, pid }) => kind === 'control' && pid === null)
   let stopping = false
   for (const { kind, id } of options.processes) supervisor.add(kind, id)
 
@@ -154,6 +155,8 @@ export async function runFront(options: FrontOptions): Promise<number> {
   const timers = [
     scheduler.every(WINDOW_MS, () => {
       measure()
+      // While control is away the window goes on: what clients saw then is what matters most.
+      if (isControlAway()) return
       supervisor.sendTo('control', { kind: 'edge', window: edge.closeWindow(), telemetry: telemetry.snapshot() })
     }),
     performanceLine(log, scheduler, () => edge.figures()),

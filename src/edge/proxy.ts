@@ -26,6 +26,8 @@ export interface ProxyContext {
   config(): EdgeConfig
   /** True while front stops: connections end with their answer. */
   stopping(): boolean
+  /** Front answered itself, in place of a process. */
+  answered(incoming: Incoming, status: number): void
   /** A request is over. `status` 0: its client went away first. `broken`: the answer stopped half-way by our fault. */
   record(route: EdgeRoute, status: number, ms: number, broken: boolean): void
   retried(): void
@@ -60,6 +62,7 @@ const REPEATS_MAX = 3
 const HELD_BYTES_MAX = 64 * 1024
 /** How long, after an early answer, what the client still sends is thrown away, so that it gets to read the answer. */
 const DISCARD_MS = 2_000
+const MONITORING_ANSWER_MS = 10_000
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE'])
 /** Errors of `connect`: the request has not left front. EAGAIN: the process has too many connections to accept. */
 const UNSENT = new Set(['ECONNREFUSED', 'ENOENT', 'EAGAIN'])
@@ -212,6 +215,7 @@ export function proxyRequest(context: ProxyContext, incoming: Incoming, done: (e
     if (phase === 'done') return
     enter('answering')
     const early = hasBody && !request.complete
+    context.answered(incoming, what.status)
     sendAnswer(response, what, requestId, context.stopping() || (early && expectsContinue))
     if (early) discard()
   }
@@ -269,12 +273,18 @@ export function proxyRequest(context: ProxyContext, incoming: Incoming, done: (e
       answer(errorAnswer(scheduler.clock.now(), requestId, 408, 'body_too_slow', 'The body did not come in time.'))
     } else if (phase === 'answering' && clientIsSlow && quietMs > config.bodyIdleTimeout * 1000) {
       response.destroy()
-    } else if (phase !== 'picking' && phase !== 'done' && quietMs > config.answerTimeout * 1000) {
+    } else if (phase !== 'picking' && phase !== 'done' && quietMs > answerMs(config)) {
       if (phase === 'answering') return cut()
       dropUpstream()
+      if (route.monitoring) return answer(statusAnswer(incoming.path) ?? away())
       const detail = 'This part of the platform did not answer in time.'
       answer(errorAnswer(scheduler.clock.now(), requestId, 504, 'answer_too_slow', detail, 5))
     }
+  }
+
+  /** Monitoring wants to know that a process is stuck, not to hang with it. */
+  function answerMs(config: EdgeConfig): number {
+    return Math.min(config.answerTimeout * 1000, route.monitoring ? MONITORING_ANSWER_MS : Infinity)
   }
 
   function away(): FrontAnswer {

@@ -7,6 +7,7 @@ import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
+import { silentLog } from '../base/log.ts'
 import { systemScheduler } from '../base/scheduler.ts'
 import { createTelemetry } from '../base/telemetry.ts'
 import { createBalancer } from './balancer.ts'
@@ -42,7 +43,9 @@ async function edgeWith(config: Partial<EdgeConfig> = {}) {
     { prefix: '/ready', kind: 'control', monitoring: true },
   ])
   const full = { ...defaults, bodyBytesMax: 100_000, ...config } as EdgeConfig
-  const edge = createEdge({ config: full, table, balancer, telemetry, scheduler })
+  const warnings: Readonly<Record<string, unknown>>[] = []
+  const log = { ...silentLog, warn: (_: string, fields = {}) => void warnings.push(fields) }
+  const edge = createEdge({ config: full, table, balancer, telemetry, scheduler, log })
   const port = await edge.listen('127.0.0.1', 0)
   closers.push(() => edge.stop(0))
 
@@ -62,7 +65,7 @@ async function edgeWith(config: Partial<EdgeConfig> = {}) {
     })
     return { id, server }
   }
-  return { edge, port, balancer, backend, url: `http://127.0.0.1:${port}`, telemetry }
+  return { edge, port, balancer, backend, telemetry, warnings }
 }
 
 interface Answer {
@@ -498,9 +501,13 @@ describe('while nobody is there', () => {
     for (const answer of await Promise.all(asked)) expect(answer.status).toBe(200)
   })
 
-  test('it is told so after two seconds', async () => {
-    const { port, balancer } = await edgeWith()
-    const answer = await ask(port, { method: 'POST', body: 'abc' })
+  test('it is told so after two seconds, and the log has one line of it, without the query', async () => {
+    const { port, balancer, warnings } = await edgeWith()
+    const asked = Array.from({ length: 5 }, () => ask(port, { method: 'POST', path: '/a?secret=1', body: 'abc' }))
+    const [answer] = (await Promise.all(asked)) as [Answer]
+    await until(() => warnings.length > 0)
+    expect(warnings[0]).toMatchObject({ status: 503, method: 'POST', path: '/a' })
+    expect(warnings.reduce((sum, { count }) => sum + Number(count), 0)).toBeLessThanOrEqual(5)
     expect(answer.status).toBe(503)
     expect(answer.headers['retry-after']).toBe('1')
     expect(balancer.waiting).toBe(0)

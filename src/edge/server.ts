@@ -6,6 +6,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { createServer } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { newId } from '../base/id.ts'
+import type { Log } from '../base/log.ts'
 import type { Scheduler } from '../base/scheduler.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import { errorAnswer, rawAnswer, sendAnswer } from './answers.ts'
@@ -25,6 +26,7 @@ export interface EdgeOptions {
   readonly balancer: Balancer
   readonly telemetry: Telemetry
   readonly scheduler: Scheduler
+  readonly log: Log
 }
 
 export interface Edge {
@@ -47,7 +49,7 @@ const SWEEP_MS = 1_000
 const STOP_POLL_MS = 20
 
 export function createEdge(options: EdgeOptions): Edge {
-  const { table, balancer, telemetry, scheduler } = options
+  const { table, balancer, telemetry, scheduler, log } = options
   const { clock } = scheduler
   let config = options.config
   let stopping = false
@@ -65,7 +67,16 @@ export function createEdge(options: EdgeOptions): Edge {
     stopping: () => stopping,
     record: (route, status, ms, broken) => red.record(status, ms, route.monitoring, broken),
     retried: () => retries.add(),
+    answered(incoming, status) {
+      if (status < 500) return
+      const { requestId, path, request } = incoming
+      // Without the query: it may hold what is for the process alone.
+      const example = { status, request_id: requestId, method: request.method, path: path.split('?')[0]!.slice(0, 200) }
+      troubles = { count: (troubles?.count ?? 0) + 1, example: troubles?.example ?? example }
+    },
   }
+  /** What front had to answer itself since the last look: one line a second, however many there were. */
+  let troubles: { count: number; example: Readonly<Record<string, unknown>> } | null = null
   // A unique id a request without a call to the random source: one of the process, and a count.
   const idPrefix = newId(clock.now())
   let requests = 0
@@ -101,6 +112,8 @@ export function createEdge(options: EdgeOptions): Edge {
   const sweeping = scheduler.every(SWEEP_MS, () => {
     const now = clock.monotonic()
     for (const exchange of exchanges) exchange.sweep(now)
+    if (troubles) log.warn('front answered in place of a process', { count: troubles.count, ...troubles.example })
+    troubles = null
   })
 
   function take(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) {

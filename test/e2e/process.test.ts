@@ -1,5 +1,5 @@
 /** Front and its children as real processes, really killed. Control's place is taken by a tiny child. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -232,6 +232,32 @@ test('control gets rate, errors and duration every five seconds, from the first 
   expect(edge.window.seconds).toBeGreaterThan(4)
   const names = edge.telemetry.map((family: { name: string }) => family.name)
   expect(names).toEqual(expect.arrayContaining(['edge_requests_total', 'process_resident_memory_bytes']))
+})
+
+test('what clients saw while control was away is told to it when it is back', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'front-'))
+  const file = join(dir, 'down')
+  writeFileSync(file, '')
+  const front = await startFront({ dir, env: { TINY_FAILS: `control:${file}` } })
+  await until(() =>
+    front.ask('/health').then(
+      () => true,
+      () => false,
+    ),
+  )
+  const answers = await Promise.all(Array.from({ length: 5 }, () => front.ask('/')))
+  expect(answers.map((answer) => answer.status)).toEqual([503, 503, 503, 503, 503])
+  // Past the end of what would have been the first window.
+  await new Promise((resolve) => setTimeout(resolve, 4_000))
+  rmSync(file)
+  // biome-ignore lint/suspicious/noExplicitAny: a message that has passed as JSON
+  let edge: any = null
+  await until(async () => {
+    edge = (await front.ask('/health')).json.edge ?? null
+    return edge !== null
+  }, 20_000)
+  expect(edge.window).toMatchObject({ requests: 5, errors: 5 })
+  expect(edge.window.seconds).toBeGreaterThan(6)
 })
 
 test('log lines of all processes meet in one file, errors in a second one', async () => {

@@ -1,6 +1,6 @@
 /** A child of front for tests: a real process behind the real `child.ts`, with one small server. */
 import { createHash } from 'node:crypto'
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, existsSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { connectToParent } from '../../../src/app/child.ts'
 import { childLog } from '../../../src/app/log.ts'
@@ -65,4 +65,6 @@ server.listen(child.socketPath, () => {
   child.ready(true)
   log.info('tiny child is up')
 })
-if (process.env.TINY_FAILS === child.id) process.exit(3)
+// TINY_FAILS=control fails always; TINY_FAILS=control:FILE while the file is there.
+const [fails, whileThere] = (process.env.TINY_FAILS ?? '').split(':')
+if (fails === child.id && (!whileThere || existsSync(whileThere))) process.exit(3)
