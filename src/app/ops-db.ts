@@ -1,4 +1,5 @@
 /** ops.db: what operating the platform leaves behind. */
+import { alertingTables } from '../alerting/index.ts'
 import { pointNotesTable } from '../analytics/index.ts'
 import { auditTable } from '../storage/audit.ts'
 import type { Database } from '../storage/database.ts'
@@ -8,7 +9,7 @@ import { configVersionsTable } from './config-store.ts'
 import { eventsTable } from './events.ts'
 
 /** New tables go to the end. */
-const migrations = [configVersionsTable, idempotencyTable, auditTable, eventsTable, pointNotesTable]
+const migrations = [configVersionsTable, idempotencyTable, auditTable, eventsTable, pointNotesTable, alertingTables]
 
 export function openOps(path: string): Database {
   return openDatabase(path, { synchronous: 'FULL', migrations })

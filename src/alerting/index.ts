@@ -1,0 +1,2 @@
+/** The front door of alerting. */
+export { alertingTables } from './tables.ts'
