@@ -173,6 +173,8 @@ export class Detector {
   watch(series: number): void {
     this.#reserve(series)
     this.#flags[series]! |= WATCHED
+    if (this.#rows16[series * WIDTH16 + SEEN]! > 0 && this.#slots[series] === 0)
+      this.#slots[series] = this.#seasons.open(this.#rows[series * WIDTH + PREV]!) + 1
   }
 
   /** Forgets a series (deleted, or judged noise beyond repair); its next sample is its first. */
