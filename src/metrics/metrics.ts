@@ -134,6 +134,16 @@ export interface Cardinality {
 
 // ----------------------------------------------------------------------------------------------- consuming
 
+/** The series table as consumers see it. */
+export interface SeriesView {
+  /** Empty for a series that was deleted. */
+  labelsOf(series: number): Labels
+  /** Ids below this were given away. */
+  count(): number
+  /** Time of the newest sample; -Infinity where there is none. Looks into segments: not for every sample. */
+  newest(series: number): Millis
+}
+
 /**
  * What the pipeline hands to its consumers (detector, watchers, …) for each batch, in the order of the WAL. Columns of
  * equal length `count`; a series' id is a small whole number that never changes. `fresh[i]` is 0 for samples that are

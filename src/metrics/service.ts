@@ -7,7 +7,7 @@
  *   new Worker(queryWorker, { workerData: { share: metrics.share } })      there: openReader(share, clock)
  *   await metrics.stop()
  */
-import { MessageChannel, Worker } from 'node:worker_threads'
+import { MessageChannel, type Transferable, Worker } from 'node:worker_threads'
 import type { Clock } from '../base/clock.ts'
 import { AppError, messageOf, unavailable } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
@@ -49,6 +49,8 @@ export interface MetricsOptions {
   readonly log: Log
   readonly telemetry: Telemetry
   readonly workers: { readonly pipeline: URL; readonly compaction: URL }
+  /** For the composition of consumers in the pipeline thread, which gets it as `ConsumerContext.data`. */
+  readonly consumers?: { readonly data: unknown; readonly transfer: readonly Transferable[] }
   /** The pipeline thread ended by itself: control should end too, and be started again. */
   readonly onFailure: (error: Error) => void
 }
@@ -80,8 +82,13 @@ export async function startMetrics(options: MetricsOptions): Promise<Metrics> {
   const { log, telemetry } = options
   const counts = counters(telemetry)
   const { port1: data, port2 } = new MessageChannel()
-  const start: PipelineStart = { config: storeConfig(options), data: port2 }
-  const worker = new Worker(options.workers.pipeline, { workerData: start, transferList: [port2], name: 'pipeline' })
+  const { consumers } = options
+  const start: PipelineStart = { config: storeConfig(options), data: port2, consumers: consumers?.data }
+  const worker = new Worker(options.workers.pipeline, {
+    workerData: start,
+    transferList: [port2, ...(consumers?.transfer ?? [])],
+    name: 'pipeline',
+  })
   const waiting = new Map<number, Waiting>()
   let waitingBytes = 0
   let next = 1

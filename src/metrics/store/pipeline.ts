@@ -19,7 +19,7 @@ import { systemScheduler } from '../../base/scheduler.ts'
 import type { SampleColumns } from '../columns.ts'
 import type { IngestFormat } from '../ingest/decode.ts'
 import { Decoder } from '../ingest/decode.ts'
-import type { AppendOptions, AppendOutcome, WalConsumer } from '../metrics.ts'
+import type { AppendOptions, AppendOutcome, SeriesView, WalConsumer } from '../metrics.ts'
 import type { Work, WorkResult } from './compaction.ts'
 import type { StoreConfig } from './store.ts'
 import { Store } from './store.ts'
@@ -33,6 +33,8 @@ const PLAN_MS = 60_000
 export interface PipelineStart {
   readonly config: StoreConfig
   readonly data: MessagePort
+  /** What the composition of consumers wants to know. */
+  readonly consumers: unknown
 }
 
 export interface PipelineRequest {
@@ -75,7 +77,9 @@ export type PipelineNote =
     }
 
 /** What consumers are made from. */
-export interface ConsumerContext {
+export interface ConsumerContext extends SeriesView {
+  /** As given to `startMetrics`. */
+  readonly data: unknown
   readonly log: Log
   readonly scheduler: Scheduler
 }
@@ -95,11 +99,13 @@ export type PipelineOperations = {
 /** Runs the thread until it is told to stop; the body of `app/pipeline-worker.ts`. */
 export function runPipeline(makeConsumers: (context: ConsumerContext) => readonly WalConsumer[] = () => []): void {
   const port = parentPort!
-  const { config, data } = workerData as PipelineStart
+  const { config, data, consumers } = workerData as PipelineStart
   const log = portLog((note) => port.postMessage(note), {})
   const scheduler = systemScheduler((error) => log.error('A timer of the pipeline failed.', { error }))
   const { clock } = scheduler
-  const store = new Store(config, systemClock, log, makeConsumers({ log, scheduler }))
+  const store = new Store(config, systemClock, log, (series) =>
+    makeConsumers({ ...series, data: consumers, log, scheduler }),
+  )
   const decoder = new Decoder()
   let replies: PipelineReply[] = []
 

@@ -14,7 +14,8 @@ import type { Log } from '../../base/log.ts'
 import type { Millis } from '../../base/time.ts'
 import { DAY, HOUR, MINUTE } from '../../base/time.ts'
 import type { SampleColumns } from '../columns.ts'
-import type { AppendOptions, AppendOutcome, AppendReport, Refusal, WalConsumer } from '../metrics.ts'
+import { decodeLabels } from '../labels.ts'
+import type { AppendOptions, AppendOutcome, AppendReport, Refusal, SeriesView, WalConsumer } from '../metrics.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
 import type { CompactionJob, CompactionPolicy } from './compact.ts'
 import { FILES_A_JOB, planCompaction, planPurge } from './compact.ts'
@@ -138,11 +139,15 @@ export class Store {
   #unfed: { position: number; samples: Samples }[] = []
   #reason: Refusal = 'labels'
 
-  constructor(config: StoreConfig, clock: Clock, log: Log, consumers: readonly WalConsumer[] = []) {
+  constructor(
+    config: StoreConfig,
+    clock: Clock,
+    log: Log,
+    consumers: readonly WalConsumer[] | ((series: SeriesView) => readonly WalConsumer[]) = [],
+  ) {
     this.#config = config
     this.#clock = clock
     this.#log = log
-    this.#consumers = consumers
     for (const dir of [path.join(config.dir, 'wal'), segmentsDir(config.dir)]) {
       fs.mkdirSync(dir, { recursive: true, mode: 0o700 })
     }
@@ -177,6 +182,12 @@ export class Store {
       log.error('A segment is damaged; the rest of it stays readable.', { file, what })
     })
     this.#segments.use(this.#manifest.segments)
+    const view: SeriesView = {
+      labelsOf: (id) => (this.#table.isDead(id) ? [] : decodeLabels(this.#table.bytesOf(id))),
+      count: () => this.#table.count,
+      newest: (id) => this.#newest(id),
+    }
+    this.#consumers = typeof consumers === 'function' ? consumers(view) : consumers
     this.#wal = this.#replay()
   }
 
