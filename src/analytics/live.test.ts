@@ -1,0 +1,206 @@
+/** Detection as a consumer of the WAL, on a real database: crashes, repeated feeding, verdicts. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { silentLog } from '../base/log.ts'
+import { seededRandom } from '../base/random.ts'
+import { type FakeScheduler, fakeScheduler } from '../base/scheduler.ts'
+import { DAY, HOUR } from '../base/time.ts'
+import { type AppliedBatch, type Labels, labelsOf } from '../metrics/index.ts'
+import type { Database } from '../storage/database.ts'
+import { type Anomalies, openAnomalies } from './anomalies.ts'
+import { openAnalytics } from './database.ts'
+import { type AnalyticsNote, LiveDetector } from './live.ts'
+
+const START = Date.UTC(2026, 0, 5)
+const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 1e9))
+const STEP = 60_000
+const SERIES = 6
+const labels: Labels[] = Array.from({ length: SERIES }, (_, i) =>
+  labelsOf(i === 5 ? 'requests_total' : 'load', { instance: `h${i % 2}`, n: String(i) }),
+)
+
+let dir: string
+let db: Database
+let scheduler: FakeScheduler
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'om-live-'))
+  db = openAnalytics(join(dir, 'analytics.db'))
+  scheduler = fakeScheduler(START)
+})
+afterEach(() => {
+  db.close()
+  rmSync(dir, { recursive: true })
+})
+
+/** Ten days of noise, a batch a minute; on day 8 four series jump together within two minutes. */
+function batches(): AppliedBatch[] {
+  const random = seededRandom(seed)
+  const made: AppliedBatch[] = []
+  let total = 0
+  for (let k = 0; k < (10 * DAY) / STEP; k++) {
+    const values = Float64Array.from({ length: SERIES }, (_, i) => {
+      const noise = random.next() + random.next() + random.next()
+      if (i === 5) {
+        total += 10 + noise
+        return total
+      }
+      const jumped = k * STEP > 8 * DAY + i * 30_000 && k * STEP < 8 * DAY + 2 * HOUR && i < 4
+      return 50 + noise + (jumped ? 60 : 0)
+    })
+    made.push({
+      position: k,
+      count: SERIES,
+      series: Uint32Array.from({ length: SERIES }, (_, i) => i),
+      times: new Float64Array(SERIES).fill(START + k * STEP),
+      values,
+      fresh: new Uint8Array(SERIES).fill(1),
+    })
+  }
+  return made
+}
+
+function start(notes: AnalyticsNote[] = []): LiveDetector {
+  return new LiveDetector({
+    db,
+    detector: {},
+    log: silentLog,
+    scheduler,
+    labelsOf: (id) => labels[id]!,
+    tell: (note) => void notes.push(note),
+  })
+}
+
+const rows = () => db.prepare('SELECT id, event, at, deviations FROM anomalies ORDER BY id').all()
+
+describe(`detection in the pipeline (seed ${seed})`, () => {
+  test('a jump of several series is one event, told once, the first mover first', () => {
+    const notes: AnalyticsNote[] = []
+    const live = start(notes)
+    for (const batch of batches()) live.apply(batch)
+    const anomalies = openAnomalies(db)
+    const jump = anomalies.events(START + 8 * DAY - HOUR, 10).find((e) => e.startedAt < START + 8 * DAY + HOUR)!
+    expect(new Set(jump.members.map((m) => m.labels.n))).toEqual(new Set(['0', '1', '2', '3']))
+    expect(jump.members[0]!.labels.n).toBe('0')
+    expect(notes.flatMap((n) => (n.kind === 'anomalies' ? n.ids : []))).toHaveLength(rows().length)
+    live.close()
+  })
+
+  test('killed at any moment and fed again from its position: the same rows, none twice', () => {
+    const all = batches()
+    const whole = start()
+    for (const batch of all) whole.apply(batch)
+    const expected = rows()
+    expect(expected.length).toBeGreaterThanOrEqual(4)
+    whole.close()
+    db.exec('DELETE FROM anomalies; DELETE FROM detector')
+
+    const random = seededRandom(seed + 1)
+    let live = start()
+    let next = 0
+    while (next < all.length) {
+      live.apply(all[next++]!)
+      if (next % 700 === 0) {
+        scheduler.clock.advance(20 * 60_000)
+        live.checkpoint()
+      }
+      if (random.next() < 0.0004) {
+        // Killed: what was not saved is gone, the WAL feeds it again.
+        live = start()
+        next = live.resumeAfter() + 1
+      }
+    }
+    expect(rows()).toEqual(expected)
+    live.close()
+  })
+
+  test('the state of a clean stop covers everything', () => {
+    const all = batches().slice(0, 500)
+    const live = start()
+    for (const batch of all) live.apply(batch)
+    expect(live.close()).toBe(499)
+    expect(start().resumeAfter()).toBe(499)
+  })
+
+  test('rates by host count the series with an onset', async () => {
+    const notes: AnalyticsNote[] = []
+    const live = start(notes)
+    for (const batch of batches()) {
+      if (batch.times[0]! > START + 8 * DAY + 600_000) break
+      live.apply(batch)
+    }
+    scheduler.clock.jumpTo(START + 8 * DAY + 600_000)
+    await scheduler.run(60_000)
+    const rates = notes.find((n) => n.kind === 'rates')!
+    expect(rates.kind === 'rates' && rates.hosts).toEqual([
+      { host: '', series: 6, anomalous: 4 },
+      { host: 'h0', series: 3, anomalous: 2 },
+      { host: 'h1', series: 3, anomalous: 2 },
+    ])
+    live.close()
+  })
+})
+
+describe('verdicts', () => {
+  let anomalies: Anomalies
+  const put = (id: string, at: number, deviations: number, more: Partial<{ value: number; season: string }> = {}) =>
+    db
+      .prepare(
+        "INSERT INTO anomalies VALUES (?, ?, 1, 'system_cpu_usage', '{\"service\":\"x\"}', ?, 'level', ?, ?, 50, 40, 60, ?, 0.6)",
+      )
+      .run(id, id, at, more.season ?? 'none', more.value ?? 90, deviations)
+  const verdict = (v: 'real' | 'noise') => ({ verdict: v, note: 'n', who: 'mira', at: START + DAY })
+  const listed = (hidden = false) => anomalies.list({ limit: 10, hidden }).map((a) => a.id)
+
+  beforeEach(() => {
+    anomalies = openAnomalies(db)
+    put('a', START, 3)
+    put('b', START + HOUR, 4.4)
+    put('c', START + 2 * HOUR, 9)
+    put('d', START + 3 * HOUR, 3, { value: 10 })
+  })
+
+  test('noise hides the pattern: not what is much stronger, nor the other direction', () => {
+    expect(anomalies.judge('a', verdict('noise'))).toMatchObject({ hides: ['b', 'a'] })
+    expect(listed()).toEqual(['d', 'c'])
+    expect(listed(true)).toEqual(['d', 'c', 'b', 'a'])
+    expect(anomalies.get('b')).toMatchObject({ hiddenBy: 'a', metricName: 'system.cpu_usage', severity: 'high' })
+  })
+
+  test('it survives a restart and can be taken back', () => {
+    anomalies.judge('a', verdict('noise'))
+    anomalies = openAnomalies(db)
+    expect(listed()).toEqual(['d', 'c'])
+    expect(anomalies.unjudge('a')).toBe(true)
+    expect(anomalies.unjudge('a')).toBe(false)
+    expect(listed()).toHaveLength(4)
+  })
+
+  test('what was called real is never hidden', () => {
+    anomalies.judge('b', verdict('real'))
+    expect(anomalies.judge('a', verdict('noise'))).toMatchObject({ hides: ['a'] })
+    expect(listed()).toContain('b')
+  })
+
+  test('with a season the pattern holds around its hour', () => {
+    put('day1', START + 9 * HOUR, 3, { season: 'day' })
+    put('day2', START + DAY + 10 * HOUR, 3, { season: 'day' })
+    put('evening', START + DAY + 20 * HOUR, 3, { season: 'day' })
+    anomalies.judge('day1', verdict('noise'))
+    expect(listed()).toContain('evening')
+    expect(listed()).not.toContain('day2')
+  })
+
+  test('filters', () => {
+    expect(anomalies.list({ limit: 10, severity: 'low' }).map((a) => a.id)).toEqual(['d', 'a'])
+    expect(anomalies.list({ limit: 10, severity: 'high' }).map((a) => a.id)).toEqual(['c', 'b'])
+    expect(anomalies.list({ limit: 10, metricName: 'cpu_usage', since: START + HOUR }).map((a) => a.id)).toEqual([
+      'd',
+      'c',
+      'b',
+    ])
+    expect(anomalies.list({ limit: 1 })).toHaveLength(1)
+    expect(anomalies.judge('none', verdict('real'))).toBeNull()
+  })
+})
