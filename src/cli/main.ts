@@ -11,6 +11,7 @@ import { debugWanted } from '../config/index.ts'
 import { backupCommands } from './backup.ts'
 import { configCommands } from './config.ts'
 import { importCommands } from './import.ts'
+import { queryCommands } from './query.ts'
 import { replayDetectCommand } from './replay-detect.ts'
 import { say } from './say.ts'
 import { seriesCommands } from './series.ts'
@@ -23,6 +24,7 @@ const commands: readonly ((program: Command) => void)[] = [
   configCommands,
   importCommands,
   seriesCommands,
+  queryCommands,
   backupCommands,
   replayDetectCommand,
 ]
