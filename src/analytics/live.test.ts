@@ -34,7 +34,7 @@ afterEach(() => {
   rmSync(dir, { recursive: true })
 })
 
-/** Ten days of noise, a batch a minute; on day 8 four series jump together within two minutes. */
+/** Ten days of noise, a batch a minute; on day 8 four series jump one after the other within five minutes. */
 function batches(): AppliedBatch[] {
   const random = seededRandom(seed)
   const made: AppliedBatch[] = []
@@ -46,7 +46,7 @@ function batches(): AppliedBatch[] {
         total += 10 + noise
         return total
       }
-      const jumped = k * STEP > 8 * DAY + i * 30_000 && k * STEP < 8 * DAY + 2 * HOUR && i < 4
+      const jumped = k * STEP > 8 * DAY + i * 90_000 && k * STEP < 8 * DAY + 2 * HOUR && i < 4
       return 50 + noise + (jumped ? 60 : 0)
     })
     made.push({
