@@ -13,8 +13,8 @@ import * as fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { messageOf } from '../base/errors.ts'
+import { measureRuntime } from '../base/runtime.ts'
 import { systemScheduler } from '../base/scheduler.ts'
-import type { Telemetry } from '../base/telemetry.ts'
 import { createTelemetry } from '../base/telemetry.ts'
 import { SECOND } from '../base/time.ts'
 import type { EdgeConfig } from '../edge/index.ts'
@@ -151,15 +151,14 @@ export async function runFront(options: FrontOptions): Promise<number> {
   let stopping = false
   for (const { kind, id } of options.processes) supervisor.add(kind, id)
 
-  const measure = measureFront(telemetry)
   const timers = [
     scheduler.every(WINDOW_MS, () => {
-      measure()
       // While control is away the window goes on: what clients saw then is what matters most.
       if (isControlAway()) return
       supervisor.sendTo('control', { kind: 'edge', window: edge.closeWindow(), telemetry: telemetry.snapshot() })
     }),
     performanceLine(log, scheduler, () => edge.figures()),
+    measureRuntime(telemetry, scheduler, 'front'),
   ]
 
   const signal = await asked
@@ -219,19 +218,6 @@ function makeRunFolder(dataDir: string): string {
   fs.rmSync(folder, { recursive: true, force: true })
   fs.mkdirSync(folder, { mode: 0o700 })
   return folder
-}
-
-/** Answers what to call before each snapshot. */
-function measureFront(telemetry: Telemetry): () => void {
-  const memory = telemetry.gauge('process_resident_memory_bytes', 'Memory that the process holds (RSS).')
-  const cpu = telemetry.counter('process_cpu_seconds_total', 'CPU time used by the process.')
-  let last = 0
-  return () => {
-    const { user, system } = process.cpuUsage()
-    cpu.add((user + system - last) / 1e6)
-    last = user + system
-    memory.set(process.memoryUsage.rss())
-  }
 }
 
 function refuse(sentence: string): number {

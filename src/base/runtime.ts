@@ -33,12 +33,21 @@ export function measureRuntime(telemetry: Telemetry, scheduler: Scheduler, proce
   const memory = () => globalThis.process.memoryUsage()
   telemetry.gauge('runtime_heap_used_bytes', 'Heap of JavaScript in use.', labels, () => memory().heapUsed)
   telemetry.gauge('runtime_external_bytes', 'Buffers outside the heap.', labels, () => memory().external)
+  let cpuSeen = 0
+  let measureProcess = () => {}
   if (isMainThread) {
+    const cpu = telemetry.counter('process_cpu_seconds_total', 'CPU time used by the process.', labels)
     const resident = () => globalThis.process.memoryUsage.rss()
-    telemetry.gauge('runtime_resident_bytes', 'Memory of the process, shared pages included.', labels, resident)
+    telemetry.gauge('process_resident_memory_bytes', 'Memory that the process holds (RSS).', labels, resident)
+    measureProcess = () => {
+      const { user, system } = globalThis.process.cpuUsage()
+      cpu.add((user + system - cpuSeen) / 1e6)
+      cpuSeen = user + system
+    }
   }
 
   const timer = scheduler.every(5000, () => {
+    measureProcess()
     if (delay.count > 0) lag.set(Math.max(0, delay.percentile(99) / 1e6 - RESOLUTION_MS))
     delay.reset()
     const now = scheduler.clock.monotonic()
