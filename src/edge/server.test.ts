@@ -571,6 +571,24 @@ describe('a WebSocket', () => {
     await until(() => sockets[0]!.destroyed && balancer.targets()[0]!.sockets.size === 0)
   })
 
+  test('lives on in silence, also on a connection that had been kept for a while', async () => {
+    const { port, backend } = await edgeWith({
+      keepAliveTimeout: 1,
+      headersTimeout: 1,
+      requestTimeout: 1,
+      bodyIdleTimeout: 1,
+    })
+    echo((await backend(mirror)).server)
+    const client = raw(port)
+    client.socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n')
+    await until(() => client.received().includes('"url":"/"'))
+    client.socket.write(handshake)
+    await until(() => client.received().includes('101'))
+    await sleep(3_000)
+    client.socket.write('still here')
+    await until(() => client.received().endsWith('still here'))
+  })
+
   test('a client that does not read slows the process down instead of filling memory', async () => {
     const { port, backend } = await edgeWith()
     const { server } = await backend(mirror)

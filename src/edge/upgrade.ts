@@ -34,7 +34,6 @@ export async function proxyUpgrade(context: ProxyContext, incoming: IncomingUpgr
   const { request, client, route, requestId } = incoming
   const { scheduler } = context
   client.on('error', () => client.destroy())
-  client.setTimeout(0)
   client.setKeepAlive(true, 60_000)
 
   const gone = new AbortController()

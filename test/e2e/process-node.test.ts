@@ -25,7 +25,6 @@ beforeAll(() => {
   writeFileSync(
     join(root, 'dist', 'cli', 'main.js'),
     `export async function runCommandLine(args) {
-      console.log('node ' + process.versions.node.split('.')[0], JSON.stringify(args))
       if (args[0] === 'exit') process.exitCode = Number(args[1])
       if (args[0] === 'cat') process.stdin.pipe(process.stdout)
       if (args[0] === 'die') process.kill(process.pid, 'SIGKILL')
@@ -35,6 +34,7 @@ beforeAll(() => {
         }
         setInterval(() => {}, 1000)
       }
+      console.log('node ' + process.versions.node.split('.')[0], JSON.stringify(args))
     }`,
   )
   symlinkSync(process.execPath, join(root, '.runtime', 'node'))
