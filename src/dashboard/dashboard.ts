@@ -124,13 +124,20 @@ export function createDashboard(deps: DashboardDeps): Dashboard {
       }
       const refill = refilled
       refilled = null
-      return { samples, refill, processes: sources.processes(), problem: null }
+      return { samples, refill, ...others(), problem: null }
     } catch (error) {
       log.debug('dashboard: reading failed', { error: messageOf(error) })
       const problem = 'the store of metrics does not answer.'
-      return { samples: {}, refill: null, processes: sources.processes(), problem }
+      return { samples: {}, refill: null, ...others(), problem }
     }
   }
+
+  const others = () => ({
+    processes: sources.processes(),
+    engines: sources.engines?.() ?? {},
+    insights: sources.insights?.() ?? [],
+    alerts: sources.alerts?.() ?? [],
+  })
 
   /** Beside the beat: a reader that is busy with somebody's long query must not hold back the newest values. */
   function startRefill(now: Millis, windowMs: number) {

@@ -24,6 +24,9 @@ const input = (samples: FeedInput['samples'] = {}, more: Partial<FeedInput> = {}
   samples,
   refill: null,
   processes: [],
+  engines: {},
+  insights: [],
+  alerts: [],
   problem: null,
   ...more,
 })
@@ -207,6 +210,29 @@ describe('the headline', () => {
     expect(message.headline.text).toBe('Healthy: all figures are within their normal range.')
     expect(message.figures.health_score.normal).toEqual({ lower: 100, upper: 100 })
     expect(message.performance_score).toBe(100)
+  })
+})
+
+describe('engines', () => {
+  test('only what is built in may call itself active, and alerting says whether somebody is told', () => {
+    const engines = { alerting: { active: true, lastActivity: NOW }, analytics: { active: false, lastActivity: null } }
+    const states = (given: FeedInput['engines']) =>
+      step(emptyFeed, input({ cpu_usage: { at: NOW, value: 1 } }, { engines: given }), settings, NOW).message.engines
+    expect(states({}).map((e) => e.state)).toEqual(['active', ...new Array(4).fill('not_installed')])
+    expect(states(engines).map((e) => e.state)).toEqual([
+      'active',
+      'stopped',
+      'active',
+      'not_installed',
+      'not_installed',
+    ])
+    const hot = refillOf(NOW, { cpu_usage: () => 99 })
+    const next = (given: FeedInput['engines']) =>
+      step(emptyFeed, input({ cpu_usage: { at: NOW, value: 99 } }, { engines: given, refill: hot }), settings, NOW)
+        .message.headline.next
+    expect(next({})).toBe('Alerting is not installed: nobody is told of it.')
+    expect(next({ alerting: { active: false, lastActivity: null } })).toContain('switched off')
+    expect(next(engines)).toBeNull()
   })
 })
 

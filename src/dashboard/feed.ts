@@ -13,6 +13,8 @@ import { HOUR, MINUTE, toIso } from '../base/time.ts'
 import type { LimitsByFigure, Movement, Normal } from './figures.ts'
 import { beyondSince, isBeyond, JUDGED, judge, MEANING, movement, normalOf, rounded, windowMean } from './figures.ts'
 import type {
+  DashboardAlert,
+  DashboardInsight,
   DashboardProcess,
   DashboardState,
   Engine,
@@ -24,7 +26,7 @@ import type {
 } from './protocol.ts'
 import { FIGURE_KEYS, METRIC_KEYS } from './protocol.ts'
 import { scoreOf } from './score.ts'
-import type { Point, Points, ProcessView } from './sources.ts'
+import type { EngineView, Point, Points, ProcessView } from './sources.ts'
 import type { Facts } from './words.ts'
 import { headlineOf, insightsOf, lasting } from './words.ts'
 
@@ -48,9 +50,14 @@ export interface FeedInput {
   readonly samples: Readonly<Partial<Record<MetricKey, Point>>>
   readonly refill: Refill | null
   readonly processes: readonly ProcessView[]
+  readonly engines: Engines
+  readonly insights: readonly DashboardInsight[]
+  readonly alerts: readonly DashboardAlert[]
   /** Why nothing could be read, as a clause; null when all is well. */
   readonly problem: string | null
 }
+
+type Engines = Readonly<Partial<Record<Engine['name'], EngineView>>>
 
 interface Since {
   readonly warning: Millis | null
@@ -140,6 +147,7 @@ export function step(
     processes,
     freshMs,
     problem: input.problem,
+    alerting: input.engines.alerting?.active ?? null,
   }
 
   const figures = each(FIGURE_KEYS, (key): Figure => {
@@ -173,13 +181,13 @@ export function step(
     trends,
     figures,
     headline: headlineOf(facts),
-    ai_insights: insightsOf(facts),
-    alerts: [],
+    ai_insights: [...input.insights, ...insightsOf(facts)],
+    alerts: input.alerts,
     monitoring_active: monitoring,
-    optimization_active: false,
+    optimization_active: input.engines.optimizer?.active ?? false,
     instances: instancesOf(processes),
     processes,
-    engines: enginesOf(monitoring, collected),
+    engines: enginesOf(monitoring, collected, input.engines),
     interval: settings.intervalMs / 1000,
     fresh_for: freshMs / 1000,
     problem: input.problem,
@@ -298,19 +306,19 @@ function instancesOf(processes: readonly DashboardProcess[]): DashboardState['in
 }
 
 /** Only what is built in may call itself active. */
-function enginesOf(monitoring: boolean, collected: Millis): Engine[] {
-  const absent = (name: Engine['name']): Engine => ({ name, state: 'not_installed', last_activity: null })
-  return [
-    {
-      name: 'collection',
-      state: monitoring ? 'active' : 'silent',
-      last_activity: Number.isFinite(collected) ? toIso(collected) : null,
-    },
-    absent('analytics'),
-    absent('alerting'),
-    absent('scaling'),
-    absent('optimizer'),
-  ]
+function enginesOf(monitoring: boolean, collected: Millis, built: Engines): Engine[] {
+  const collection: Engine = {
+    name: 'collection',
+    state: monitoring ? 'active' : 'silent',
+    last_activity: Number.isFinite(collected) ? toIso(collected) : null,
+  }
+  const others = (['analytics', 'alerting', 'scaling', 'optimizer'] as const).map((name): Engine => {
+    const engine = built[name]
+    if (!engine) return { name, state: 'not_installed', last_activity: null }
+    const last_activity = engine.lastActivity === null ? null : toIso(engine.lastActivity)
+    return { name, state: engine.active ? 'active' : 'stopped', last_activity }
+  })
+  return [collection, ...others]
 }
 
 function shown(process: ProcessView): DashboardProcess {

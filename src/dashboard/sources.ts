@@ -3,6 +3,7 @@
  * the metrics façade, the query worker and what front tells of its children.
  */
 import type { Millis } from '../base/time.ts'
+import type { DashboardAlert, DashboardInsight, Engine } from './protocol.ts'
 
 export interface Point {
   readonly at: Millis
@@ -36,6 +37,13 @@ export interface EventView {
   readonly detail: string
 }
 
+/** An engine that is built in. */
+export interface EngineView {
+  readonly active: boolean
+  /** End of its last real cycle. */
+  readonly lastActivity: Millis | null
+}
+
 /**
  * Names are canonical (`system.cpu_usage`). They mean the platform's own series (`service="opinion-market"`); of
  * response time, the p95.
@@ -50,4 +58,10 @@ export interface DashboardSources {
   events(since: Millis, until: Millis): readonly EventView[]
   /** Milliseconds between two collections of the platform's own metrics. */
   intervalMs(): number
+  /** Engines beside collection; one that is absent is shown as not installed. */
+  engines?(): Readonly<Partial<Record<Engine['name'], EngineView>>>
+  /** Findings of analytics, the newest first; they stand before the dashboard's own. */
+  insights?(): readonly DashboardInsight[]
+  /** Active alerts, those that need somebody first. */
+  alerts?(): readonly DashboardAlert[]
 }

@@ -28,6 +28,8 @@ export interface Facts {
   readonly processes: readonly DashboardProcess[]
   readonly freshMs: number
   readonly problem: string | null
+  /** Whether alerting runs; null when it is not installed. */
+  readonly alerting: boolean | null
 }
 
 /** How long a breach lasts before it is the headline. */
@@ -72,7 +74,10 @@ export function headlineOf(facts: Facts): Headline {
       limit: worst.limit.value,
       since: toIso(worst.since),
       cause: sentences([together(facts, worst.key), also]),
-      next: 'Alerting is not installed: nobody is told of it.',
+      next:
+        facts.alerting === true
+          ? null
+          : `Alerting ${facts.alerting === null ? 'is not installed' : 'is switched off'}: nobody is told of it.`,
     }
   }
 

@@ -44,7 +44,7 @@ function words(current: DashboardState | null): { icon: IconName; colour: string
         at === null
           ? 'Not connected: the platform does not answer.'
           : `Not live: these figures are from ${clock(at, now_)}, ${spoken(now_ - at)} ago.`,
-      below: `${value.why ? `The platform closed the connection: ${value.why}.` : 'The connection to the platform was lost.'} What is measured meanwhile is kept and shown once it is back.`,
+      below: `${value.why ? `The platform closed the connection: ${value.why}.` : 'The connection to the platform was lost.'} While it runs it goes on measuring; what was measured is shown once the line is back.`,
     }
   }
   if (!current || at === null)
@@ -114,9 +114,12 @@ function Retry() {
 
 // ---------------------------------------------------------------------------------------------------- alerts
 
+const engine = (current: DashboardState, name: Engine['name']) =>
+  current.engines.find((one) => one.name === name)?.state ?? 'not_installed'
+
 export function Alerts() {
   const current = state.value
-  const installed = current?.engines.find((engine) => engine.name === 'alerting')?.state !== 'not_installed'
+  const installed = current !== null && engine(current, 'alerting') !== 'not_installed'
   const alerts = current?.alerts ?? []
   return (
     <section class="panel" id="p-alerts" aria-labelledby="h-alerts">
@@ -175,8 +178,10 @@ export function Insights() {
       ) : (
         <div class="empty">
           <p class="load">
-            Nothing stands out. CPU, memory, hit rate and health score are looked at with every message; patterns over
-            days are looked for once analytics is installed.
+            Nothing stands out. CPU, memory, hit rate and health score are looked at with every message
+            {current && engine(current, 'analytics') === 'active'
+              ? '.'
+              : '; patterns over days are not, as analytics does not run.'}
           </p>
         </div>
       )}
@@ -301,8 +306,8 @@ export function Engines() {
               class={`s ${engine.state === 'active' ? 'sev-ok' : 'sev-none'}`}
             />
             {ENGINE[engine.name]},{' '}
-            {engine.state === 'not_installed'
-              ? 'not installed'
+            {engine.state === 'not_installed' || engine.state === 'stopped'
+              ? engine.state.replace('_', ' ')
               : engine.last_activity
                 ? ago(Date.parse(engine.last_activity), now.value)
                 : 'nothing yet'}
