@@ -7,7 +7,7 @@ import type { Binary, BinaryOp, Matching } from './ast.ts'
 import { isComparison } from './ast.ts'
 import type { Column, Context, Grid } from './context.ts'
 import type { Metric } from './labelset.ts'
-import { compareLabels, formatLabels, Grouping, keyOf, setLabel, withoutName } from './labelset.ts'
+import { compareLabels, formatLabels, Grouping, keyOf, setLabel, withoutDescription, withoutName } from './labelset.ts'
 import type { Vector } from './vector.ts'
 import { columnVector, dropNames, emptyVector, mapColumns, materialise, relabelled } from './vector.ts'
 
@@ -204,7 +204,8 @@ interface Pairing {
 function resultMetric({ ctx, expr, matching }: Pairing, many: Metric, one: Metric): Metric {
   let labels = many.labels
   const comparing = isComparison(expr.op)
-  if (changesMeaning(ctx, expr.op) || (expr.bool && ctx.dialect === 2)) labels = withoutName(labels)
+  if (ctx.dialect === 3) labels = changesMeaning(ctx, expr.op) ? withoutDescription(labels) : labels
+  else if (changesMeaning(ctx, expr.op) || expr.bool) labels = withoutName(labels)
   if (matching.card === 'one-to-one') labels = labels.filter(([name]) => matching.labels.includes(name) === matching.on)
   for (const name of matching.include) labels = setLabel(labels, name, one.labels.find(([n]) => n === name)?.[1] ?? '')
   return { labels, dropName: comparing && (many.dropName || (expr.bool && ctx.dialect === 3)) }

@@ -19,7 +19,7 @@ import { histogramFraction, histogramQuantile, histogramQuantiles } from './hist
 import { info } from './info.ts'
 import { compareLabels } from './labelset.ts'
 import { parse } from './parse.ts'
-import { rangeFunction } from './range-functions.ts'
+import { extendedSamples, rangeFunction } from './range-functions.ts'
 import type { Ranges } from './ranges.ts'
 import { instantSelector, rangeSelector, subqueryRanges } from './ranges.ts'
 import type { Vector } from './vector.ts'
@@ -287,7 +287,12 @@ class Evaluator {
     return {
       labels: order.map((i) => ranges.metrics[i]!.labels),
       read: (index, into) => {
-        const { times, values, length } = ranges.load(order[index]!)
+        const buffer = ranges.load(order[index]!)
+        if (ranges.extended) {
+          extendedSamples(buffer, begin, end, ranges.extended === 'smoothed', this.#ctx.env.lookbackMs, into)
+          return
+        }
+        const { times, values, length } = buffer
         if (into.times.length < length) Object.assign(into, sampleBuffer(length))
         into.length = 0
         for (let i = 0; i < length; i++) {

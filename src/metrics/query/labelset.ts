@@ -36,6 +36,13 @@ export function withoutName(labels: Labels): Labels {
   return labels.some(([name]) => name === METRIC_NAME) ? labels.filter(([name]) => name !== METRIC_NAME) : labels
 }
 
+const DESCRIBING: ReadonlySet<string> = new Set([METRIC_NAME, '__type__', '__unit__'])
+
+/** Without what describes the metric: its name and, where they are stored as labels, its type and unit. */
+export function withoutDescription(labels: Labels): Labels {
+  return labels.some(([name]) => DESCRIBING.has(name)) ? labels.filter(([name]) => !DESCRIBING.has(name)) : labels
+}
+
 export function setLabel(labels: Labels, name: string, value: string): Labels {
   const rest = labels.filter(([known]) => known !== name)
   if (value === '') return rest

@@ -255,6 +255,15 @@ function codePoint(char: string): string {
   return `U+${char.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0')} '${char}'`
 }
 
+/** UTF-8; bytes that are none become lone surrogates, which no stored text has, so that they match nothing. */
+function decodeBytes(bytes: readonly number[]): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(Uint8Array.from(bytes))
+  } catch {
+    return bytes.map((byte) => (byte < 128 ? String.fromCharCode(byte) : String.fromCharCode(0xdc00 + byte))).join('')
+  }
+}
+
 /** The value of a string token. Escaped bytes are read as UTF-8. */
 export function unquote(quoted: string): string {
   const close = quoted[0]!
@@ -263,7 +272,7 @@ export function unquote(quoted: string): string {
   let out = ''
   let bytes: number[] = []
   const flush = () => {
-    if (bytes.length > 0) out += new TextDecoder().decode(Uint8Array.from(bytes))
+    if (bytes.length > 0) out += decodeBytes(bytes)
     bytes = []
   }
   for (let i = 1; i < quoted.length - 1; i++) {

@@ -3,6 +3,8 @@
  * step to step along a series; a function sees the samples of its window in place, as from ≤ i < to.
  */
 import type { Millis } from '../../base/time.ts'
+import type { SampleBuffer } from '../metrics.ts'
+import { sampleBuffer } from '../metrics.ts'
 import type { Call } from './ast.ts'
 import type { Column, Context, Grid } from './context.ts'
 import { timeAt } from './context.ts'
@@ -480,4 +482,39 @@ function extendedValue(
   }
   if (right < before) result += before
   return result
+}
+
+/** The samples of an anchored or smoothed range as they are: those between its ends, and one made at each end. */
+export function extendedSamples(
+  { times, values, length }: SampleBuffer,
+  begin: Millis,
+  end: Millis,
+  smoothed: boolean,
+  lookback: Millis,
+  into: SampleBuffer,
+): void {
+  into.length = 0
+  if (into.times.length < length + 2) Object.assign(into, sampleBuffer(length + 2))
+  let low = 0
+  while (low < length && times[low]! <= begin - lookback) low++
+  let high = low
+  while (high < length && times[high]! <= (smoothed ? end + lookback : end)) high++
+  if (high === low) return
+  let first = low
+  while (first < high - 1 && times[first + 1]! <= begin) first++
+  let last = high - 1
+  if (smoothed) {
+    last = low
+    while (last < high - 1 && times[last]! < end) last++
+  }
+  if (times[last]! <= begin) return
+  const put = (time: Millis, value: number) => {
+    into.times[into.length] = time
+    into.values[into.length++] = value
+  }
+  const between = smoothed && times[first]! < begin && first + 1 < high
+  put(begin, between ? interpolate(times, values, first, begin, false) : values[first]!)
+  for (let i = first; i <= last; i++) if (times[i]! > begin && times[i]! < end) put(times[i]!, values[i]!)
+  const past = smoothed && last > low && times[last]! > end
+  put(end, past ? interpolate(times, values, last - 1, end, false) : values[last]!)
 }

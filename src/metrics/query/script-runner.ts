@@ -14,7 +14,7 @@ import { MemoryReader } from './memory-reader.ts'
 import { formatShort } from './numeric.ts'
 import { parse } from './parse.ts'
 import type { EvalCommand, Expectation, ScriptSeries, SequenceValue } from './script.ts'
-import { parseScript, ScriptError } from './script.ts'
+import { parseScript } from './script.ts'
 
 export interface ScriptFailure {
   readonly line: number
@@ -210,7 +210,12 @@ function check(env: Environment, command: EvalCommand): string | null {
     if (command.step > 0 || command.rangeAnswer || command.expected.kind === 'string') continue
     if (QUERY_BOUND.test(command.text) || command.ordered) continue
     const middle = query.start
-    const ranged = evaluate(env, { ...query, start: middle - 60_000, end: middle + 60_000, step: 60_000 })
+    let ranged: Found
+    try {
+      ranged = evaluate(env, { ...query, start: middle - 60_000, end: middle + 60_000, step: 60_000 })
+    } catch (error) {
+      return `failed: ${(error as Error).message}${what} (as a step of a range)`
+    }
     const series = ranged.series
       .map((s) => ({ labels: s.labels, samples: s.samples.filter(([time]) => time === middle) }))
       .filter((s) => s.samples.length > 0)
@@ -358,5 +363,3 @@ function pin(expr: Expr, at: number): Expr | null {
   const changed = change(expr)
   return safe ? changed : null
 }
-
-export { ScriptError }

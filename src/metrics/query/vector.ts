@@ -5,7 +5,7 @@
 import { METRIC_NAME } from '../labels.ts'
 import type { Column, Context, Grid } from './context.ts'
 import type { Metric } from './labelset.ts'
-import { keyOf, withoutName } from './labelset.ts'
+import { keyOf, withoutDescription, withoutName } from './labelset.ts'
 
 export interface Vector {
   readonly metrics: readonly Metric[]
@@ -44,7 +44,9 @@ const nameless = (metrics: readonly Metric[]): Metric[] =>
 /** Drops the names that are still to go. */
 export function settleNames(ctx: Context, vector: Vector, count: number): Vector {
   if (!vector.metrics.some((m) => m.dropName)) return vector
-  const metrics = vector.metrics.map((m) => (m.dropName ? { labels: withoutName(m.labels), dropName: false } : m))
+  const metrics = vector.metrics.map((m) =>
+    m.dropName ? { labels: withoutDescription(m.labels), dropName: false } : m,
+  )
   return relabelled(ctx, vector, metrics, false, count)
 }
 
