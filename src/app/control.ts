@@ -181,7 +181,11 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     collector.add({ name: 'runtime', collect: () => telemetryReadings(families()) })
     const scraper = new Scraper({ appender: metrics, scheduler, log })
     undo.push(() => scraper.stop())
-    scraper.configure(values.metrics.scrapeTargets).catch((error) => log.error('targets cannot be scraped', { error }))
+    const scrape = ({ metrics }: Config['current']['values']) =>
+      scraper.configure(metrics.scrapeTargets).catch((error) => log.error('targets cannot be scraped', { error }))
+    void scrape(values)
+    const rescrape = config.subscribe((snapshot) => void scrape(snapshot.values))
+    undo.push(() => void rescrape())
 
     const events = openEvents(ops)
     parent.onProcesses((processes) => {

@@ -16,6 +16,7 @@ export const collectKeys = {
   scrapeTargets: structure<readonly ScrapeJob[]>('scrape.targets', [], 'a list of targets', parseScrapeJobs, {
     // Tokens and passwords may stand in it; `GET /api/v1/metrics/targets` shows the rest.
     secret: true,
+    live: true,
     help: 'Services that are scraped: name, urls or files, interval, timeout, labels, bearer_token or basic_auth, tls.',
   }),
 }
