@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { afterAll, describe, expect, test } from 'vitest'
 import { need } from '../../test/support/need.ts'
-import { systemScheduler } from '../base/scheduler.ts'
+import { fakeScheduler, systemScheduler } from '../base/scheduler.ts'
 import { eachLine, openLogs } from './front-logs.ts'
-import { createLog } from './log.ts'
+import { createLog, performanceLine } from './log.ts'
 import { openLogFile } from './log-files.ts'
 
 const root = fs.mkdtempSync(join(tmpdir(), 'logs-'))
@@ -218,4 +218,23 @@ test('a log writes whatever it is given', () => {
   expect(first.error.stack).toContain('log-files.test')
   expect(second).toMatchObject({ message: 'circle', level: 'info' })
   expect(none).toEqual([])
+})
+
+test('once a minute a process says how it fares', async () => {
+  const lines: string[] = []
+  const fake = fakeScheduler()
+  const log = createLog({ process: 'p', level: 'info', clock: fake.clock, write: (line) => void lines.push(line) })
+  const line = performanceLine(log, fake, () => ({ connections: 3 }))
+  await fake.run(59_000)
+  expect(lines).toEqual([])
+  await fake.run(61_000)
+  line.cancel()
+  await fake.run(600_000)
+  expect(lines).toHaveLength(2)
+  const entry = JSON.parse(lines[0]!)
+  expect(entry).toMatchObject({ level: 'info', message: 'performance', tag: 'performance', connections: 3 })
+  expect(entry.rss_mb).toBeGreaterThan(10)
+  for (const name of ['cpu_percent', 'event_loop_percent', 'heap_used_mb', 'uptime_s']) {
+    expect(entry[name]).toBeGreaterThanOrEqual(0)
+  }
 })
