@@ -144,6 +144,13 @@ describe('missing data', () => {
       'closed a1 @600000 recovered',
     ])
   })
+  test('a level that is given counts, whatever the value', () => {
+    const there = (at: number, level: 'breach' | 'clear'): Input => ({ kind: 'value', at, value: 0, level })
+    expect(run(base, [there(0, 'breach'), there(5, 'breach'), there(10, 'clear')]).told).toEqual([
+      'opened a1 @0 breach',
+      'closed a1 @10 recovered',
+    ])
+  })
   test('NaN is no value', () => {
     expect(run(base, [v(0, 81), v(1, Number.NaN)]).watch.kind).toBe('firing')
   })

@@ -11,7 +11,7 @@
  * facts of the alert (see escalate.ts, suppress/), and nothing here sends a message.
  */
 import type { Millis } from '../base/time.ts'
-import { levelOf, type Rule } from './rule.ts'
+import { type Level, levelOf, type Rule } from './rule.ts'
 
 export type Watch =
   | { readonly kind: 'idle'; readonly endedAt: Millis | null; readonly opens: readonly Millis[] }
@@ -36,16 +36,26 @@ export type Watch =
 export const idle: Watch = { kind: 'idle', endedAt: null, opens: [] }
 
 export type Input =
-  /** A sample, or what a rule derives from samples (a change per minute, a near edge, a score). */
-  | { readonly kind: 'value'; readonly at: Millis; readonly value: number }
+  /**
+   * A sample, or what a rule derives from samples (a change per minute, a near edge, a score). `level` is given where
+   * the value does not say by itself where it stands: an expression breaches by being there.
+   */
+  | { readonly kind: 'value'; readonly at: Millis; readonly value: number; readonly level?: Level }
   /** Time has passed; `at` and `value` are those of the newest sample. */
-  | { readonly kind: 'tick'; readonly at: Millis; readonly value: number }
+  | { readonly kind: 'tick'; readonly at: Millis; readonly value: number; readonly level?: Level }
   /** No sample since `at`, for longer than the series' own rhythm explains. */
   | { readonly kind: 'absent'; readonly at: Millis }
   /** The rule or the series is no more what it was, or a person ended the alert. */
   | { readonly kind: 'end'; readonly why: EndReason }
 
-export type EndReason = 'resolved_by_hand' | 'rule_edited' | 'rule_deleted' | 'rule_disabled' | 'series_deleted'
+export type EndReason =
+  | 'resolved_by_hand'
+  | 'rule_edited'
+  | 'rule_deleted'
+  | 'rule_disabled'
+  | 'series_deleted'
+  /** The rule is now bound to other series. */
+  | 'not_watched'
 export type OpenReason = 'breach' | 'no_data'
 export type CloseReason = EndReason | 'recovered' | 'no_data'
 
@@ -87,12 +97,12 @@ export const RECENT_MS = 90_000
 export function step(rule: Rule, watch: Watch, input: Input, now: Millis, newId: () => string): Stepped {
   switch (input.kind) {
     case 'value':
-      return Number.isNaN(input.value) ? stay(watch) : onValue(rule, watch, input.at, input.value, input.at, now, newId)
+      return Number.isNaN(input.value) ? stay(watch) : onValue(rule, watch, input, input.at, now, newId)
     case 'tick':
       // What the newest sample said still holds, up to now, while it is recent.
       return Number.isNaN(input.value) || now - input.at > RECENT_MS
         ? stay(watch)
-        : onValue(rule, watch, input.at, input.value, Math.max(input.at, now), now, newId)
+        : onValue(rule, watch, input, Math.max(input.at, now), now, newId)
     case 'absent':
       return onAbsent(rule, watch, input.at, now, newId)
     case 'end':
@@ -106,13 +116,11 @@ const stay = (watch: Watch): Stepped => ({ watch, deeds: [] })
 function onValue(
   rule: Rule,
   watch: Watch,
-  at: Millis,
-  value: number,
+  { at, value, level = levelOf(rule, value) }: { at: Millis; value: number; level?: Level },
   until: Millis,
   now: Millis,
   newId: () => string,
 ): Stepped {
-  const level = levelOf(rule, value)
   if (watch.kind === 'firing') return whileFiring(rule, watch, level, at, value, until)
   if (level !== 'breach') {
     return watch.kind === 'idle' ? stay(watch) : stay({ kind: 'idle', endedAt: watch.endedAt, opens: watch.opens })
@@ -146,7 +154,7 @@ function open(
 function whileFiring(
   rule: Rule,
   watch: Extract<Watch, { kind: 'firing' }>,
-  level: 'breach' | 'between' | 'clear',
+  level: Level,
   at: Millis,
   value: number,
   until: Millis,
