@@ -1,3 +1,17 @@
 /** The front door of analytics. */
+export { type Anomalies, type Anomaly, type AnomalyEvent, openAnomalies } from './anomalies.ts'
+export { openAnalytics } from './database.ts'
+export { Detector, type DetectorOptions, type Samples } from './detectors/detector.ts'
+export {
+  describeOnset,
+  type Onset,
+  type Season,
+  scoreOf,
+  severityOf,
+  THRESHOLD_DEFAULT,
+  type View,
+} from './detectors/onset.ts'
+export { type AnalyticsNote, LiveDetector, type LiveOptions } from './live.ts'
 export type { PointNote, PointNotes } from './point-notes.ts'
 export { pointNotes, pointNotesTable } from './point-notes.ts'
+export { isTimeZone, zoneOffset } from './zone.ts'

@@ -131,10 +131,9 @@ export class LiveDetector implements WalConsumer {
   }
 
   /** Saves whatever is not saved, for a clean stop. */
-  close(): number {
+  close(): void {
     for (const timer of this.#timers) timer.cancel()
     if (this.#position !== this.#savedPosition) this.#save()
-    return this.#savedPosition
   }
 
   memory(): { firstStage: number; secondStage: number; withSeasons: number } {

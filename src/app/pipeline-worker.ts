@@ -1,4 +1,27 @@
 /** The pipeline thread of control: decode, WAL, head, flush, and the consumers of the WAL, which are composed here. */
-import { runPipeline } from '../metrics/index.ts'
+import { type AnalyticsNote, LiveDetector, openAnalytics, zoneOffset } from '../analytics/index.ts'
+import { type ConsumerContext, runPipeline, type WalConsumer } from '../metrics/index.ts'
+import type { ConsumersData } from './consumers.ts'
 
-runPipeline()
+runPipeline((context) => {
+  const data = context.data as ConsumersData | undefined
+  return data ? [...detection(context, data.analytics)] : []
+})
+
+function detection(context: ConsumerContext, data: ConsumersData['analytics']): WalConsumer[] {
+  const { log, scheduler } = context
+  try {
+    const options = {
+      threshold: data.threshold,
+      seasonBytesMax: data.seasonBytesMax,
+      offsetOf: zoneOffset(data.timeZone),
+    }
+    const tell = (note: AnalyticsNote) => data.notes.postMessage(note)
+    const db = openAnalytics(data.database)
+    return [new LiveDetector({ db, detector: options, log, scheduler, labelsOf: context.labelsOf, tell })]
+  } catch (error) {
+    // Samples are stored all the same; what was missed is fed again once the database can be opened.
+    log.error('Detection cannot start; samples are stored without it.', { error })
+    return []
+  }
+}

@@ -1,12 +1,13 @@
 /** Every key of the platform, by room, and the laws between keys. A new room is one line here. */
 import { alertingKeys } from '../alerting/config.ts'
+import { analyticsKeys } from '../analytics/config.ts'
 import type { ConfigKey, ConfigOf } from '../base/config-key.ts'
 import { dashboardKeys } from '../dashboard/config.ts'
 import { edgeKeys } from '../edge/config.ts'
 import { identityKeys } from '../identity/config.ts'
 import { metricsKeys } from '../metrics/config.ts'
 import { platformKeys } from './platform-keys.ts'
-import { analyticsKeys, optimizerKeys, scalingKeys } from './spec-keys.ts'
+import { optimizerKeys, scalingKeys } from './spec-keys.ts'
 
 export const rooms = {
   platform: platformKeys,

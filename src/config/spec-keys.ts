@@ -2,30 +2,7 @@
  * Keys that are part of the platform's contract and whose rooms come later: they are read and checked from the first
  * version on, so that a configuration written today holds tomorrow. A room that comes takes its keys with it.
  */
-import { bool, integer, integers, number, oneOf, seconds } from '../base/config-key.ts'
-
-export const analyticsKeys = {
-  mlEnabled: bool('analytics.ml_enabled', true, {
-    env: 'ANALYTICS_ML_ENABLED',
-    live: true,
-    help: 'Whether models are trained and forecasts are made.',
-  }),
-  predictionHorizons: integers('analytics.prediction_horizons', [15, 30, 60, 120], {
-    env: 'ANALYTICS_PREDICTION_HORIZONS',
-    live: true,
-    min: 1,
-    max: 10_080,
-    help: 'How far forecasts look ahead, in minutes.',
-  }),
-  anomalyThreshold: number('analytics.anomaly_threshold', 2.5, {
-    env: 'ANALYTICS_ANOMALY_THRESHOLD',
-    live: true,
-    min: 0.5,
-    max: 100,
-    unit: 'deviations',
-    help: 'Distance from the expected value from which a sample is an anomaly.',
-  }),
-} as const
+import { bool, integer, number, oneOf, seconds } from '../base/config-key.ts'
 
 const scaling = { file: 'scaling.yaml', live: true } as const
 
