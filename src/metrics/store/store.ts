@@ -472,6 +472,13 @@ export class Store {
       this.#log.error('The head could not be flushed; the next start replays it.', { error })
     }
     this.#wal.close()
+    for (const consumer of this.#consumers) {
+      try {
+        consumer.close?.()
+      } catch (error) {
+        this.#log.error('A consumer of the write-ahead log could not end well.', { consumer: consumer.name, error })
+      }
+    }
     this.checkpoint()
     this.#segments.close()
     this.#disk.release()
