@@ -48,6 +48,8 @@ export interface Balancer {
 /** Most requests that wait for a process to come back; each holds a connection and little else. */
 const WAITING_MAX = 2_000
 const DRAIN_POLL_MS = 50
+/** Less than any process keeps an idle connection: one that it closes must not meet a request on its way. */
+const IDLE_MS = 4_000
 
 export function createBalancer(scheduler: Scheduler): Balancer {
   const targets = new Map<string, Target>()
@@ -71,7 +73,8 @@ export function createBalancer(scheduler: Scheduler): Balancer {
   return {
     pick,
     add(id, kind, socketPath) {
-      const agent = new Agent({ keepAlive: true, maxFreeSockets: 32, scheduling: 'lifo' })
+      if (targets.has(id)) return
+      const agent = new Agent({ keepAlive: true, maxFreeSockets: 256, scheduling: 'lifo', timeout: IDLE_MS })
       const empty = { inFlight: 0, ready: false, draining: false, lastAsked: 0 }
       targets.set(id, { id, kind, socketPath, agent, sockets: new Set(), ...empty })
       wake(kind)

@@ -16,10 +16,14 @@ const HOP_BY_HOP = new Set([
   'upgrade',
 ])
 
+/** Without these a body would have no end, and what follows it would be read as another request. */
+const KEPT = new Set(['content-length', 'host'])
+
 /** Names in `Connection: a, b` are hop-by-hop as well. */
 function named(connection: string | undefined): readonly string[] {
   if (connection === undefined || connection.length > 1_000) return []
-  return connection.split(',').map((name) => name.trim().toLowerCase())
+  const names = connection.split(',').map((name) => name.trim().toLowerCase())
+  return names.filter((name) => !KEPT.has(name))
 }
 
 /** The headers of a request as a process of the platform gets them. */

@@ -132,17 +132,24 @@ export function proxyRequest(context: ProxyContext, incoming: Incoming, done: (e
   }
 
   function send(to: Target) {
+    let own: ClientRequest
+    try {
+      own = httpRequest({
+        socketPath: to.socketPath,
+        agent: to.agent,
+        method: request.method,
+        path: incoming.path,
+        setHost: false,
+        headers: toUpstream(request, requestId),
+      })
+    } catch {
+      // The parser lets through what the writer refuses: a tab in the path.
+      const detail = 'The address in the request is not a valid one.'
+      return answer(errorAnswer(scheduler.clock.now(), requestId, 400, 'bad_request', detail))
+    }
+    upstream = own
     target = to
     to.inFlight++
-    const own = httpRequest({
-      socketPath: to.socketPath,
-      agent: to.agent,
-      method: request.method,
-      path: incoming.path,
-      setHost: false,
-      headers: toUpstream(request, requestId),
-    })
-    upstream = own
     own.on('response', (reply) => {
       if (upstream === own) relay(reply)
       else reply.resume()
@@ -187,7 +194,8 @@ export function proxyRequest(context: ProxyContext, incoming: Incoming, done: (e
     const unsent = UNSENT.has(error.code ?? '')
     dropUpstream()
     if (route.monitoring) return answer(statusAnswer(incoming.path) ?? away())
-    if (begun || !(unsent || (mayRepeat && ++repeats < REPEATS_MAX))) return answer(away())
+    const isLate = scheduler.clock.monotonic() - began >= AWAY_WAIT_MS
+    if (begun || (unsent ? isLate : !mayRepeat || ++repeats >= REPEATS_MAX)) return answer(away())
     context.retried()
     enter('picking')
     const other = balancer.pick(route.kind, at)

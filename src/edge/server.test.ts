@@ -6,6 +6,7 @@ import { createServer, request as httpRequest } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { silentLog } from '../base/log.ts'
 import { systemScheduler } from '../base/scheduler.ts'
@@ -225,6 +226,32 @@ describe('a request', () => {
     expect(client.received().match(/<\d+>/g)).toEqual(['<80>', '<1>', '<30>'])
   })
 
+  test('cannot hide another one in its body', async () => {
+    const { port, backend } = await edgeWith()
+    const seen: string[] = []
+    await backend((request, response) => {
+      seen.push(request.url!)
+      mirror(request, response)
+    })
+    const hidden = 'GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n'
+    for (const framing of [
+      `Content-Length: ${hidden.length}\r\nConnection: content-length`,
+      `Content-Length: ${hidden.length}\r\nConnection: keep-alive, Content-Length, host`,
+      `Content-Length: ${hidden.length}\r\nTransfer-Encoding: chunked`,
+      `Transfer-Encoding: identity`,
+    ]) {
+      for (const method of ['GET', 'POST', 'DELETE']) {
+        const client = raw(port)
+        client.socket.end(`${method} /seen HTTP/1.1\r\nHost: x\r\n${framing}\r\n\r\n${hidden}`)
+        await client.ended
+      }
+    }
+    await ask(port, { path: '/last' })
+    expect(seen.filter((url) => url === '/seen').length).toBeGreaterThanOrEqual(6)
+    expect(seen).not.toContain('/hidden')
+    expect(seen.at(-1)).toBe('/last')
+  })
+
   test.each([
     ['GET http://other.example/a?b HTTP/1.1', 200, '/a?b'],
     ['GET http://other.example HTTP/1.1', 200, '/'],
@@ -232,6 +259,7 @@ describe('a request', () => {
     ['GET nonsense HTTP/1.1', 400, ''],
     ['CONNECT other.example:443 HTTP/1.1', 0, ''],
     ['NONSENSE / HTTP/1.1', 400, ''],
+    ['GET /a\tb HTTP/1.1', 400, ''],
     ['GET / HTTP/9.9', 400, ''],
   ])('%s is answered with %i', async (line, status, url) => {
     const { port, backend } = await edgeWith()
@@ -241,6 +269,62 @@ describe('a request', () => {
     await client.ended
     expect(Number(/^HTTP\/1\.1 (\d+)/.exec(client.received())?.[1] ?? 0)).toBe(status)
     if (url) expect(client.received()).toContain(`"url":"${url}"`)
+  })
+})
+
+describe('whatever a client sends', () => {
+  const methods = ['GET', 'POST', 'HEAD', 'OPTIONS', 'PUT', 'TRACE', 'QUERY', 'get', 'CONNECT', '']
+  const paths = ['/', '/a\tb', '/\f', '//', '/\x7f', '/ü', '/%', '/\u0000', '*', 'x', 'http://a/b\tc', '/health']
+  const lines = [
+    'Content-Length: 3',
+    'Content-Length: -1',
+    'Content-Length: 3, 3',
+    'Content-Length: 99999999999999999999',
+    'Transfer-Encoding: chunked',
+    'Transfer-Encoding: gzip, chunked',
+    'Transfer-Encoding : chunked',
+    'Connection: upgrade',
+    'Connection: close',
+    'Connection: content-length, host',
+    'Upgrade: websocket',
+    'Expect: 100-continue',
+    'Expect: something',
+    'Host: other',
+    'X-Request-Id: \u0001',
+    'Idempotency-Key: k',
+    'A: \tb\xff',
+    'Bad Name: x',
+    ': x',
+    '\u0000: x',
+  ]
+  const bodies = ['', 'abc', '3\r\nabc\r\n0\r\n\r\n', 'zz\r\n', 'GET / HTTP/1.1\r\n\r\n', '\u0000\u0001']
+  const anything = fc
+    .tuple(
+      fc.constantFrom(...methods),
+      fc.constantFrom(...paths),
+      fc.subarray(lines, { maxLength: 5 }),
+      fc.constantFrom(...bodies),
+      fc.constantFrom('HTTP/1.1', 'HTTP/1.0', 'HTTP/2.0', ''),
+    )
+    .map(([method, path, headers, body, version]) => {
+      return `${method} ${path} ${version}\r\nHost: x\r\n${headers.map((h) => `${h}\r\n`).join('')}\r\n${body}`
+    })
+
+  test('it is answered or cut off, never 5xx; nothing throws, nothing stays behind', { timeout: 60_000 }, async () => {
+    const { port, backend, edge, balancer } = await edgeWith()
+    await backend(mirror)
+    await fc.assert(
+      fc.asyncProperty(anything, async (bytes) => {
+        const client = raw(port)
+        client.socket.end(Buffer.from(bytes, 'latin1'))
+        await client.ended
+        expect(client.received()).not.toMatch(/^HTTP\/1\.1 5/m)
+      }),
+      { numRuns: 400 },
+    )
+    await until(() => edge.figures().requests_in_flight === 0 && edge.figures().connections === 0)
+    expect(balancer.targets()[0]!.inFlight).toBe(0)
+    expect((await ask(port)).status).toBe(200)
   })
 })
 

@@ -3,7 +3,7 @@
  * Front reads no message; it follows the frames that go to the client only to know where a close frame of its own may
  * stand (1012, when the process is gone or leaves), so that the client reconnects at once.
  */
-import type { IncomingMessage } from 'node:http'
+import type { ClientRequest, IncomingMessage } from 'node:http'
 import { request as httpRequest } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FrontAnswer } from './answers.ts'
@@ -41,22 +41,28 @@ export async function proxyUpgrade(context: ProxyContext, incoming: IncomingUpgr
   const refuse = (answer: FrontAnswer) => {
     if (!client.destroyed) client.end(rawAnswer(answer, requestId))
   }
-  const unavailable = (status = 503) => {
+  const unavailable = () => {
     const detail = 'This part of the platform is starting again; try once more in a moment.'
-    refuse(errorAnswer(scheduler.clock.now(), requestId, status, 'unavailable', detail, 1))
+    refuse(errorAnswer(scheduler.clock.now(), requestId, 503, 'unavailable', detail, 1))
   }
   const target = await context.balancer.waitFor(route.kind, AWAY_WAIT_MS, gone.signal)
   if (gone.signal.aborted) return
   if (!target) return unavailable()
 
-  const upstream = httpRequest({
-    socketPath: target.socketPath,
-    agent: false,
-    method: 'GET',
-    path: incoming.path,
-    setHost: false,
-    headers: toUpstream(request, requestId, true),
-  })
+  let upstream: ClientRequest
+  try {
+    upstream = httpRequest({
+      socketPath: target.socketPath,
+      agent: false,
+      method: 'GET',
+      path: incoming.path,
+      setHost: false,
+      headers: toUpstream(request, requestId, true),
+    })
+  } catch {
+    const detail = 'The address in the request is not a valid one.'
+    return refuse(errorAnswer(scheduler.clock.now(), requestId, 400, 'bad_request', detail))
+  }
   const late = scheduler.after(HANDSHAKE_MS, () => {
     upstream.destroy(new Error('no answer to the handshake'))
   })
