@@ -65,8 +65,13 @@ function tooDeep(lexed: Lexed): boolean {
   return false
 }
 
+/** The grammar's parser cuts its stack somewhat above this, and then finds errors where there are none. */
+const OPERATORS_MAX = 400
+
 function syntaxError(text: string, lexed: Lexed, broken: number | null): ParseError {
   const { tokens, error } = lexed
+  if (broken !== null && tokens.filter((token) => token.kind === 'operator').length > OPERATORS_MAX)
+    return new ParseError(text, { from: 0, to: 0 }, `expression has more than ${OPERATORS_MAX} operators`)
   const index = broken === null ? tokens.length : tokens.findIndex((t) => t.to > broken)
   const missing = unknownFunction(tokens, index < 0 ? tokens.length : index)
   if (missing) return new ParseError(text, missing, `unknown function with name ${quote(missing.text)}`)
