@@ -53,9 +53,9 @@ export interface Exchange {
 }
 
 /** How long a request waits for a process that is away, in all. */
-const AWAY_WAIT_MS = 2_000
+export const AWAY_WAIT_MS = 2_000
 /** Pause before the same process is asked again: its end may not be known here yet. */
-const RETRY_PAUSE_MS = 50
+export const RETRY_PAUSE_MS = 50
 /** Most times that a request which may have arrived is sent. */
 const REPEATS_MAX = 3
 /** Largest body that is held to be sent again. */
@@ -65,7 +65,7 @@ const DISCARD_MS = 2_000
 const MONITORING_ANSWER_MS = 10_000
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE'])
 /** Errors of `connect`: the request has not left front. EAGAIN: the process has too many connections to accept. */
-const UNSENT = new Set(['ECONNREFUSED', 'ENOENT', 'EAGAIN'])
+export const UNSENT: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOENT', 'EAGAIN'])
 
 export function proxyRequest(context: ProxyContext, incoming: Incoming, done: (exchange: Exchange) => void): Exchange {
   const { request, response, route, requestId, expectsContinue } = incoming

@@ -735,6 +735,20 @@ describe('a WebSocket', () => {
     await until(() => waiting.received().includes('101'))
   })
 
+  test('many at once all open, more than a process takes in one go', { timeout: 60_000 }, async () => {
+    const { port, backend, balancer } = await edgeWith()
+    const { server, id } = await backend(mirror)
+    const path = balancer.targets()[0]!.socketPath
+    // A queue of one: the system refuses what comes beside it.
+    await new Promise((done) => server.close(done))
+    await new Promise<void>((done) => server.listen({ path, backlog: 1 }, done))
+    echo(server)
+    const clients = Array.from({ length: 300 }, () => raw(port))
+    for (const client of clients) client.socket.write(handshake)
+    await until(() => clients.every((client) => client.received().includes('101 Switching')))
+    expect(balancer.targets().find((target) => target.id === id)!.sockets.size).toBe(300)
+  })
+
   test('another protocol to upgrade to is ignored', async () => {
     const { port, backend } = await edgeWith()
     await backend(mirror)

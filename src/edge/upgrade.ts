@@ -12,10 +12,10 @@ import type { Target, Upgraded } from './balancer.ts'
 import { closeFrame, frameBoundary } from './frames.ts'
 import { toClient, toUpstream } from './headers.ts'
 import type { ProxyContext } from './proxy.ts'
+import { AWAY_WAIT_MS, RETRY_PAUSE_MS, UNSENT } from './proxy.ts'
 import type { EdgeRoute } from './table.ts'
 
-/** How long the handshake may wait for a process that is away, and for its answer. */
-const AWAY_WAIT_MS = 2_000
+/** How long the handshake may take a process to answer. */
 const HANDSHAKE_MS = 10_000
 /** After our close frame the client has this long to close its side. */
 const CLOSE_WAIT_MS = 1_000
@@ -30,60 +30,70 @@ export interface IncomingUpgrade {
   readonly requestId: string
 }
 
-export async function proxyUpgrade(context: ProxyContext, incoming: IncomingUpgrade): Promise<void> {
+export function proxyUpgrade(context: ProxyContext, incoming: IncomingUpgrade): void {
   const { request, client, route, requestId } = incoming
   const { scheduler } = context
-  client.on('error', () => client.destroy())
-  client.setKeepAlive(true, 60_000)
-
+  const until = scheduler.clock.monotonic() + AWAY_WAIT_MS
   const gone = new AbortController()
   client.once('close', () => gone.abort())
-  const refuse = (answer: FrontAnswer) => {
+  client.on('error', () => client.destroy())
+  client.setKeepAlive(true, 60_000)
+  open()
+
+  async function open() {
+    const left = until - scheduler.clock.monotonic()
+    const target = left > 0 ? await context.balancer.waitFor(route.kind, left, gone.signal) : null
+    if (gone.signal.aborted) return
+    if (!target) return unavailable()
+    let upstream: ClientRequest
+    try {
+      upstream = httpRequest({
+        socketPath: target.socketPath,
+        agent: false,
+        method: 'GET',
+        path: incoming.path,
+        setHost: false,
+        headers: toUpstream(request, requestId, true),
+      })
+    } catch {
+      const detail = 'The address in the request is not a valid one.'
+      return refuse(errorAnswer(scheduler.clock.now(), requestId, 400, 'bad_request', detail))
+    }
+    const drop = () => void upstream.destroy()
+    const late = scheduler.after(HANDSHAKE_MS, drop)
+    gone.signal.addEventListener('abort', drop, { once: true })
+    const over = () => {
+      late.cancel()
+      gone.signal.removeEventListener('abort', drop)
+    }
+    upstream.on('error', (error: NodeJS.ErrnoException) => {
+      over()
+      if (UNSENT.has(error.code ?? '')) scheduler.after(RETRY_PAUSE_MS, open)
+      else unavailable()
+    })
+    upstream.on('response', (answer) => {
+      over()
+      client.write(rawHead(answer.statusCode!, toClient(answer, requestId, true)))
+      answer.pipe(client)
+    })
+    upstream.on('upgrade', (answer, connection, first) => {
+      over()
+      if (client.destroyed) return connection.destroy()
+      const headers = toClient(answer, requestId, false)
+      client.write(rawHead(101, [...headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket']))
+      join(context, target, client, connection as Socket, incoming.head, first)
+    })
+    upstream.end()
+  }
+
+  function refuse(answer: FrontAnswer) {
     if (!client.destroyed) client.end(rawAnswer(answer, requestId))
   }
-  const unavailable = () => {
+
+  function unavailable() {
     const detail = 'This part of the platform is starting again; try once more in a moment.'
     refuse(errorAnswer(scheduler.clock.now(), requestId, 503, 'unavailable', detail, 1))
   }
-  const target = await context.balancer.waitFor(route.kind, AWAY_WAIT_MS, gone.signal)
-  if (gone.signal.aborted) return
-  if (!target) return unavailable()
-
-  let upstream: ClientRequest
-  try {
-    upstream = httpRequest({
-      socketPath: target.socketPath,
-      agent: false,
-      method: 'GET',
-      path: incoming.path,
-      setHost: false,
-      headers: toUpstream(request, requestId, true),
-    })
-  } catch {
-    const detail = 'The address in the request is not a valid one.'
-    return refuse(errorAnswer(scheduler.clock.now(), requestId, 400, 'bad_request', detail))
-  }
-  const late = scheduler.after(HANDSHAKE_MS, () => {
-    upstream.destroy(new Error('no answer to the handshake'))
-  })
-  client.once('close', () => upstream.destroy())
-  upstream.on('error', () => {
-    late.cancel()
-    unavailable()
-  })
-  upstream.on('response', (answer) => {
-    late.cancel()
-    client.write(rawHead(answer.statusCode!, toClient(answer, requestId, true)))
-    answer.pipe(client)
-  })
-  upstream.on('upgrade', (answer, connection, first) => {
-    late.cancel()
-    if (client.destroyed) return connection.destroy()
-    const headers = toClient(answer, requestId, false)
-    client.write(rawHead(101, [...headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket']))
-    join(context, target, client, connection as Socket, incoming.head, first)
-  })
-  upstream.end()
 }
 
 function join(context: ProxyContext, target: Target, client: Socket, process: Socket, up: Buffer, down: Buffer) {
