@@ -3,6 +3,7 @@
  * walks back. ARCHITECTURE.md draws its threads.
  */
 import { join } from 'node:path'
+import { MessageChannel } from 'node:worker_threads'
 import { pointNotes } from '../analytics/index.ts'
 import { analyticsRoutes } from '../analytics/routes.ts'
 import { AppError, messageOf } from '../base/errors.ts'
@@ -39,6 +40,7 @@ import { openSecretBox } from '../storage/secrets.ts'
 import type { Child } from './child.ts'
 import { configRoutes } from './config-routes.ts'
 import { openConfigStore } from './config-store.ts'
+import type { ConsumersData } from './consumers.ts'
 import { dashboardSources } from './dashboard-sources.ts'
 import { openEvents } from './events.ts'
 import { createHealth, storeHealth } from './health.ts'
@@ -146,6 +148,17 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       alive: (credential: string) => identity.alive(credential, clock.now()),
     }
 
+    const { port1: analyticsNotes, port2: toAnalytics } = new MessageChannel()
+    undo.push(() => analyticsNotes.close())
+    const consumers: ConsumersData = {
+      analytics: {
+        database: inData('analytics.db'),
+        threshold: values.analytics.anomalyThreshold,
+        timeZone: values.analytics.timeZone,
+        seasonBytesMax: values.analytics.seasonMemory << 20,
+        notes: toAnalytics,
+      },
+    }
     const metrics = await startMetrics({
       dir: inData('metrics'),
       config: values.metrics,
@@ -153,6 +166,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       log: log.with({ room: 'metrics' }),
       telemetry,
       workers: { pipeline: beside('pipeline-worker'), compaction: beside('compaction-worker') },
+      consumers: { data: consumers, transfer: [toAnalytics] },
       onFailure: options.onFailure,
     })
     undo.push(() => metrics.stop())
