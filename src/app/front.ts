@@ -27,11 +27,14 @@ import type { FromChild, ProcessEvent, ProcessKind } from './ipc.ts'
 import { performanceLine } from './log.ts'
 import type { ProcessHandle, ProcessListener } from './supervisor.ts'
 import { createSupervisor } from './supervisor.ts'
+import { platformUrl } from './urls.ts'
 
 /** What front needs of the configuration. */
 export interface FrontSettings {
   readonly host: string
   readonly port: number
+  /** Where people reach it when a reverse proxy stands before it. */
+  readonly publicUrl: string | null
   /** Absolute, as is `logDir`. */
   readonly dataDir: string
   readonly logDir: string
@@ -105,6 +108,7 @@ export async function runFront(options: FrontOptions): Promise<number> {
   const address = `http://${settings.host.includes(':') ? `[${settings.host}]` : settings.host}:${port}`
   log.info('front listens', { address, pid: process.pid, data_dir: dataDir })
 
+  let wasReady = false
   let lastSnapshot: unknown = null
   /** What happened while control was away: it is told when it is back, and stores it. */
   const missed: ProcessEvent[] = []
@@ -119,7 +123,12 @@ export async function runFront(options: FrontOptions): Promise<number> {
       return handle
     },
     onListening: (id, kind) => balancer.add(id, kind, join(runDir, `${id}.sock`)),
-    onReady: (id, ready) => balancer.setReady(id, ready),
+    onReady(id, ready) {
+      balancer.setReady(id, ready)
+      if (!ready || wasReady || id !== options.processes[0]?.id) return
+      wasReady = true
+      logs.notice([`The platform is ready: ${platformUrl({ ...settings, port })}   (Ctrl-C stops it)`])
+    },
     onGone: (id) => balancer.remove(id),
     onStatus: (processes) => supervisor.send({ kind: 'processes', processes }),
     onEvent(event) {

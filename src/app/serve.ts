@@ -27,6 +27,7 @@ function frontSettings({ platform, edge }: Values): FrontSettings {
   return {
     host: platform.host,
     port: platform.port,
+    publicUrl: platform.publicUrl,
     dataDir: platform.dataDir,
     logDir: platform.logDir,
     edge: { ...edge, bodyBytesMax: platform.bodyBytes },

@@ -196,6 +196,12 @@ describe('a start that cannot be', () => {
   })
 })
 
+test('a start ends by saying where to look', async () => {
+  const front = await ready()
+  expect(front.output()).toContain(`The platform is ready: http://127.0.0.1:${front.port} `)
+  expect(front.logLines().some((line) => String(line.message).includes('is ready: http'))).toBe(false)
+})
+
 test('the sockets of a data directory with a very long path are elsewhere, and for this user alone', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'front-'))
   const dataDir = join(dir, 'x'.repeat(120))

@@ -44,6 +44,7 @@ export async function startFront(
   const settings: FrontSettings = {
     host: '127.0.0.1',
     port,
+    publicUrl: null,
     dataDir: join(dir, 'data'),
     logDir: join(dir, 'logs'),
     log: { level: 'info', console: 'readable', fileBytesMax: 1e7, fileAgeMaxMs: 1e9, filesKept: 3 },
