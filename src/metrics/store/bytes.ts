@@ -8,6 +8,14 @@ export class FormatError extends Error {
   override name = 'FormatError'
 }
 
+/** The file was written by a newer version of this program: to be left alone, not repaired. */
+export class NewerFormatError extends Error {
+  override name = 'NewerFormatError'
+  constructor(what: string, version: number) {
+    super(`${what} was written by a newer version of this program (format ${version})`)
+  }
+}
+
 export class ByteWriter {
   bytes: Uint8Array
   #view: DataView

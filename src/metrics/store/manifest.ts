@@ -5,6 +5,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
+import { NewerFormatError } from './bytes.ts'
 import { replaceFile } from './files.ts'
 import type { SegmentInfo } from './segment.ts'
 
@@ -56,11 +57,7 @@ export function readManifest(dir: string): Manifest | null {
   const [text = '', crc] = lines
   if (crc32(text).toString(16) !== crc) return null
   const manifest = JSON.parse(text) as Manifest
-  if (manifest.version > MANIFEST_VERSION) {
-    throw new Error(
-      `${path.join(dir, FILE)} was written by a newer version of this program (format ${manifest.version})`,
-    )
-  }
+  if (manifest.version > MANIFEST_VERSION) throw new NewerFormatError(path.join(dir, FILE), manifest.version)
   return manifest
 }
 

@@ -6,6 +6,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { messageOf } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
+import { NewerFormatError } from './bytes.ts'
 import type { Manifest } from './manifest.ts'
 import { emptyManifest, readManifest, rebuildManifest, segmentsDir, writeManifest } from './manifest.ts'
 import type { Claim } from './record.ts'
@@ -55,7 +56,7 @@ export function openFiles(
       found.push(segment.info)
       segment.close()
     } catch (error) {
-      if (/newer/.test(messageOf(error))) throw error
+      if (error instanceof NewerFormatError) throw error
       damaged++
       log.error('A segment cannot be read; it was set aside.', { file, error: messageOf(error) })
       if (repair) fs.renameSync(full, `${full}.damaged`)

@@ -1,12 +1,12 @@
 /**
  * Segments: immutable files of chunks, self-contained (they hold the labels of their series).
  *
- *   OMSEG\0\0\0 version u32 0 u32
+ *   header (see files.ts)
  *   chunks, series by id, each series by time       read in pages of 64 KiB, a crc32 for each page
  *   index blocks    zstd: 512 series each: id, chunks: (first time, span, bytes)
  *   label blocks    zstd: 1,024 series each: id, label bytes
  *   footer          zstd of JSON: what is where, with checksums, and what the file holds
- *   footer at f64, length u32, crc32 u32, version u32, OMSEGEND
+ *   footer at f64, length u32, crc32 u32 of it, OMSEGEND
  *
  * A page with a wrong checksum loses its chunks alone; a file whose footer or index is damaged is set aside whole.
  * Roll-ups are segments of kind `rollup`: four chunks (min, max, sum, count) where a raw one has one.
@@ -18,13 +18,12 @@ import { crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import type { Millis } from '../../base/time.ts'
 import { ByteReader, ByteWriter, FormatError } from './bytes.ts'
 import { DECODE_SLACK } from './chunk.ts'
-import { fsyncDirectory } from './files.ts'
+import { checkHeader, fileHeader, fsyncDirectory, HEADER_BYTES } from './files.ts'
 
 const MAGIC = 'OMSEG\0\0\0'
 const END_MAGIC = 'OMSEGEND'
 export const SEGMENT_VERSION = 1
-const HEADER = 16
-const TRAILER = 28
+const TRAILER = 24
 const PAGE = 65_536
 const INDEX_SERIES = 512
 const LABEL_SERIES = 1024
@@ -105,10 +104,7 @@ export class SegmentWriter {
     this.#dir = dir
     this.#file = file
     this.#fd = fs.openSync(path.join(dir, `${file}.tmp`), 'w')
-    const header = Buffer.alloc(HEADER)
-    header.write(MAGIC, 'latin1')
-    header.writeUInt32LE(SEGMENT_VERSION, 8)
-    this.#put(header, 0, HEADER)
+    this.#put(fileHeader(MAGIC, SEGMENT_VERSION), 0, HEADER_BYTES)
   }
 
   /** Bytes of chunks so far. */
@@ -181,7 +177,6 @@ export class SegmentWriter {
     trailer.f64(this.#written)
     trailer.u32(packed.length)
     trailer.u32(crc32(packed))
-    trailer.u32(SEGMENT_VERSION)
     trailer.raw(Buffer.from(END_MAGIC, 'latin1'))
     this.#write(packed)
     this.#write(trailer.done())
@@ -314,21 +309,19 @@ export class Segment {
     const fd = fs.openSync(path.join(dir, file), 'r')
     try {
       const { size } = fs.fstatSync(fd)
-      if (size < HEADER + TRAILER) throw new FormatError('segment: too short')
-      const head = readAt(fd, 0, HEADER)
+      if (size < HEADER_BYTES + TRAILER) throw new FormatError('segment: too short')
+      const head = readAt(fd, 0, HEADER_BYTES)
       const tail = new ByteReader(readAt(fd, size - TRAILER, TRAILER))
       const at = tail.f64()
       const length = tail.u32()
       const crc = tail.u32()
-      const version = tail.u32()
       if (
-        Buffer.from(head).toString('latin1', 0, 8) !== MAGIC ||
+        !checkHeader(head, MAGIC, SEGMENT_VERSION, file) ||
         Buffer.from(tail.raw(8)).toString('latin1') !== END_MAGIC
       ) {
         throw new FormatError('segment: no such file')
       }
-      if (version > SEGMENT_VERSION) throw new FormatError(`segment: written by a newer program (format ${version})`)
-      if (!(at >= HEADER && at + length + TRAILER === size)) throw new FormatError('segment: footer out of place')
+      if (!(at >= HEADER_BYTES && at + length + TRAILER === size)) throw new FormatError('segment: footer out of place')
       const packed = readAt(fd, at, length)
       if (crc32(packed) !== crc) throw new FormatError('segment: footer damaged')
       const footer = JSON.parse(zstdDecompressSync(packed).toString()) as Footer

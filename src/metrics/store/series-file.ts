@@ -2,19 +2,18 @@
  * `series.dat`: which id is which series, in the order they were made, and which were deleted. Blocks are only ever
  * appended, before the manifest that needs them:
  *
- *   OMSER\0\0\0 version u32 0 u32        then blocks: mark u32, type u32, bytes u32, crc32 u32, zstd of the content
+ *   header (see files.ts)        then blocks: mark u32, type u32, bytes u32, crc32 of type and content u32, content in zstd
  *   type 1  series: id varint, length varint, label bytes …        type 2  deleted ids: varints of the gaps
  */
 import fs from 'node:fs'
 import path from 'node:path'
 import { crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { ByteReader, ByteWriter } from './bytes.ts'
-import { fsyncDirectory } from './files.ts'
+import { checkHeader, fileHeader, fsyncDirectory, HEADER_BYTES } from './files.ts'
 
 const FILE = 'series.dat'
 const MAGIC = 'OMSER\0\0\0'
 export const SERIES_VERSION = 1
-const HEADER = 16
 const BLOCK_HEADER = 16
 const MARK = 0x5245534f
 const SERIES = 1
@@ -43,15 +42,12 @@ export class SeriesFile {
     pause: () => Promise<void>,
   ): Promise<void> {
     if (from === to && deleted.length === 0) return
-    const fresh = this.#bytes < HEADER
+    const fresh = this.#bytes < HEADER_BYTES
     const fd = fs.openSync(this.#path, fresh ? 'w' : 'r+')
     try {
       if (fresh) {
-        const header = Buffer.alloc(HEADER)
-        header.write(MAGIC, 'latin1')
-        header.writeUInt32LE(SERIES_VERSION, 8)
-        fs.writeSync(fd, header, 0, HEADER, 0)
-        this.#bytes = HEADER
+        fs.writeSync(fd, fileHeader(MAGIC, SERIES_VERSION), 0, HEADER_BYTES, 0)
+        this.#bytes = HEADER_BYTES
       }
       let at = this.#bytes
       const content = new ByteWriter(1 << 18)
@@ -61,7 +57,7 @@ export class SeriesFile {
         head.u32(MARK)
         head.u32(type)
         head.u32(packed.length)
-        head.u32(crc32(packed))
+        head.u32(crc32(packed, type))
         fs.writeSync(fd, Buffer.concat([head.done(), packed]), 0, BLOCK_HEADER + packed.length, at)
         at += BLOCK_HEADER + packed.length
         content.length = 0
@@ -110,14 +106,11 @@ export function readSeriesFile(dir: string): SeriesFileContent {
   const nothing = { bytes: 0, damaged: 0, each: () => {} }
   if (!fs.existsSync(file)) return nothing
   const bytes = fs.readFileSync(file)
-  if (bytes.length < HEADER || bytes.toString('latin1', 0, 8) !== MAGIC) return { ...nothing, damaged: 1 }
-  if (bytes.readUInt32LE(8) > SERIES_VERSION) {
-    throw new Error(`${file} was written by a newer version of this program (format ${bytes.readUInt32LE(8)})`)
-  }
+  if (!checkHeader(bytes, MAGIC, SERIES_VERSION, file)) return { ...nothing, damaged: 1 }
   const blocks: { type: number; at: number; end: number }[] = []
   let damaged = 0
-  let end = HEADER
-  for (let at = HEADER; at >= 0 && at < bytes.length; ) {
+  let end = HEADER_BYTES
+  for (let at = HEADER_BYTES; at >= 0 && at < bytes.length; ) {
     const size = goodBlock(bytes, at)
     if (size === 0) {
       at = bytes.indexOf(MARK & 255, at + 1)
@@ -159,5 +152,6 @@ function goodBlock(bytes: Buffer, at: number): number {
   if (at + BLOCK_HEADER > bytes.length || bytes.readUInt32LE(at) !== MARK) return 0
   const size = BLOCK_HEADER + bytes.readUInt32LE(at + 8)
   if (at + size > bytes.length) return 0
-  return crc32(bytes.subarray(at + BLOCK_HEADER, at + size)) === bytes.readUInt32LE(at + 12) ? size : 0
+  const crc = crc32(bytes.subarray(at + BLOCK_HEADER, at + size), bytes.readUInt32LE(at + 4))
+  return crc === bytes.readUInt32LE(at + 12) ? size : 0
 }

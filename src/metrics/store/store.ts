@@ -294,9 +294,14 @@ export class Store {
    * One at a time: a second call waits for the first. Throws what the disk says; then the head is as it was.
    */
   flush(pause: () => Promise<void>): Promise<void> {
-    this.#flushing ??= this.#flush(pause).finally(() => {
-      this.#flushing = null
-    })
+    this.#flushing ??= this.#flush(pause)
+      .catch((error: unknown) => {
+        this.#disk.failed(error)
+        throw error
+      })
+      .finally(() => {
+        this.#flushing = null
+      })
     return this.#flushing
   }
 

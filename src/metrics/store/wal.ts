@@ -1,7 +1,7 @@
 /**
  * The write-ahead log: files `wal/0000000000000001.wal` (named by the position of their first record), each
  *
- *   OMWAL\0\0\0  version u32  0 u32        then records, one behind the other:
+ *   header (see files.ts)                    then records, one behind the other:
  *   mark u32  length u32  crc32 u32  type u32  position f64  payload …      (crc32 of all behind itself)
  *
  * Positions go up by one a record. `append` hands the record to the operating system, `sync` to the disk. A record
@@ -12,11 +12,10 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { ByteWriter } from './bytes.ts'
-import { fsyncDirectory } from './files.ts'
+import { checkHeader, fileHeader, fsyncDirectory, HEADER_BYTES } from './files.ts'
 
 const MAGIC = 'OMWAL\0\0\0'
 export const WAL_VERSION = 1
-const FILE_HEADER = 16
 const MARK = 0x4c41574f
 export const RECORD_HEADER = 24
 const FILE_BYTES_MAX = 64 << 20
@@ -115,10 +114,7 @@ export class Wal {
     if (this.#files.at(-1)?.first === this.next) this.#files.pop() // an empty one: written anew
     const fd = fs.openSync(file.path, 'w')
     try {
-      const header = Buffer.alloc(FILE_HEADER)
-      header.write(MAGIC, 'latin1')
-      header.writeUInt32LE(WAL_VERSION, 8)
-      fs.writeSync(fd, header, 0, FILE_HEADER, 0)
+      fs.writeSync(fd, fileHeader(MAGIC, WAL_VERSION), 0, HEADER_BYTES, 0)
       fs.fsyncSync(fd)
       fsyncDirectory(this.#dir)
     } catch (error) {
@@ -126,7 +122,7 @@ export class Wal {
       fs.rmSync(file.path, { force: true })
       throw error
     }
-    file.bytes = FILE_HEADER
+    file.bytes = HEADER_BYTES
     this.#fd = fd
     this.#files.push(file)
   }
@@ -148,7 +144,7 @@ export class Wal {
     if (this.#fd >= 0) this.sync()
     this.#close()
     const last = this.#files.at(-1)
-    if (last && last.bytes <= FILE_HEADER) {
+    if (last && last.bytes <= HEADER_BYTES) {
       fs.rmSync(last.path, { force: true })
       this.#files.pop()
     }
@@ -187,12 +183,9 @@ export function replayWal(
     const last = index === names.length - 1
     next = Math.max(next, Number(name.slice(0, 16)))
     const bad: WalDamage[] = []
-    let at = FILE_HEADER
-    if (bytes.length < FILE_HEADER || bytes.toString('latin1', 0, 8) !== MAGIC) {
-      if (!(last && bytes.length < FILE_HEADER))
-        bad.push({ file: name, at: 0, bytes: Math.min(bytes.length, FILE_HEADER) })
-    } else if (bytes.readUInt32LE(8) > WAL_VERSION) {
-      throw new Error(`${file} was written by a newer version of this program (format ${bytes.readUInt32LE(8)})`)
+    let at = HEADER_BYTES
+    if (!checkHeader(bytes, MAGIC, WAL_VERSION, file) && !(last && bytes.length < HEADER_BYTES)) {
+      bad.push({ file: name, at: 0, bytes: Math.min(bytes.length, HEADER_BYTES) })
     }
     while (at < bytes.length) {
       const size = goodRecord(bytes, at)
