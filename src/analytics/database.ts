@@ -1,7 +1,7 @@
 /**
  * analytics.db: what the engine has seen and learnt. Two writers, each on tables of its own:
  *
- *   pipeline thread   detector (state with its WAL position), anomalies
+ *   pipeline thread   anomalies (the detector's state is a file of its own, state-file.ts)
  *   main thread       feedback, insights, predictions, records, engine
  *
  * Anomalies have ids made from series, time and view, so that samples fed again after a crash raise the same rows, and
@@ -14,9 +14,6 @@ export function openAnalytics(path: string): Database {
 }
 
 const tables = `
-  CREATE TABLE detector (
-    id INTEGER PRIMARY KEY CHECK (id = 0), position INTEGER NOT NULL, saved_at INTEGER NOT NULL, state BLOB NOT NULL
-  ) STRICT;
   CREATE TABLE anomalies (
     id TEXT PRIMARY KEY, event TEXT NOT NULL, series INTEGER NOT NULL, metric TEXT NOT NULL, labels TEXT NOT NULL,
     at INTEGER NOT NULL, view TEXT NOT NULL, season TEXT NOT NULL, value REAL NOT NULL, expected REAL NOT NULL,

@@ -1,5 +1,5 @@
 /** Detection as a consumer of the WAL, on a real database: crashes, repeated feeding, verdicts. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -12,6 +12,7 @@ import type { Database } from '../storage/database.ts'
 import { type Anomalies, openAnomalies } from './anomalies.ts'
 import { openAnalytics } from './database.ts'
 import { type AnalyticsNote, LiveDetector } from './live.ts'
+import { readState } from './state-file.ts'
 
 const START = Date.UTC(2026, 0, 5)
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 1e9))
@@ -64,6 +65,7 @@ function batches(): AppliedBatch[] {
 function start(notes: AnalyticsNote[] = []): LiveDetector {
   return new LiveDetector({
     db,
+    stateFile: join(dir, 'detector.state'),
     detector: {},
     log: silentLog,
     scheduler,
@@ -94,7 +96,8 @@ describe(`detection in the pipeline (seed ${seed})`, () => {
     const expected = rows()
     expect(expected.length).toBeGreaterThanOrEqual(4)
     whole.close()
-    db.exec('DELETE FROM anomalies; DELETE FROM detector')
+    db.exec('DELETE FROM anomalies')
+    rmSync(join(dir, 'detector.state'))
 
     const random = seededRandom(seed + 1)
     let live = start()
@@ -113,6 +116,18 @@ describe(`detection in the pipeline (seed ${seed})`, () => {
     }
     expect(rows()).toEqual(expected)
     live.close()
+  })
+
+  test('a damaged state is said, and learning starts anew', () => {
+    const live = start()
+    for (const batch of batches().slice(0, 100)) live.apply(batch)
+    live.close()
+    const file = join(dir, 'detector.state')
+    const bytes = readFileSync(file)
+    bytes[bytes.length - 3]! ^= 1
+    writeFileSync(file, bytes)
+    expect(() => readState(file)).toThrow('damaged')
+    expect(start().resumeAfter()).toBe(-1)
   })
 
   test('the state of a clean stop covers everything', () => {

@@ -5,10 +5,12 @@
  *                           ▲
  *   sweep every 30 s ───────┘ (series that stopped)
  *
- * Onsets are written when they are raised; the detector's state, which is large, now and then, with the WAL position it
- * covers. After a crash the samples behind that position are stepped again: they raise the same ids, and what is there
- * already is left alone. So a restart relearns nothing and repeats no alarm.
+ * Onsets are written when they are raised; the detector's state, which is large, now and then, to a file of its own
+ * together with the WAL position it covers (state-file.ts). After a crash the samples behind that position are stepped
+ * again: they raise the same ids, and what is there already is left alone. So a restart relearns nothing and repeats no
+ * alarm.
  */
+import { messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Cancel, Scheduler } from '../base/scheduler.ts'
 import { MINUTE, type Millis } from '../base/time.ts'
@@ -24,9 +26,12 @@ import type { Database } from '../storage/database.ts'
 import { tx } from '../storage/database.ts'
 import { Detector, type DetectorOptions } from './detectors/detector.ts'
 import type { Onset } from './detectors/onset.ts'
+import { readState, writeState } from './state-file.ts'
 
 export interface LiveOptions {
   readonly db: Database
+  /** Path of the file of state. */
+  readonly stateFile: string
   readonly detector: DetectorOptions
   readonly log: Log
   readonly scheduler: Scheduler
@@ -141,35 +146,27 @@ export class LiveDetector implements WalConsumer {
   }
 
   #restore(): number {
-    const row = this.#options.db.prepare('SELECT position, state FROM detector WHERE id = 0').get() as
-      | { position: number; state: Buffer }
-      | undefined
-    if (!row) return -1
+    const { stateFile, log } = this.#options
     try {
-      this.#detector.restore(row.state)
-      return row.position
+      const saved = readState(stateFile)
+      if (!saved) return -1
+      this.#detector.restore(saved.state)
+      return saved.position
     } catch (error) {
       // Another version's state, or a damaged one: learning anew is better than not starting.
-      this.#options.log.warn('The state of detection could not be read; every series is learnt anew.', { error })
-      return row.position
+      log.warn('The state of detection could not be read; every series is learnt anew.', { why: messageOf(error) })
+      return -1
     }
   }
 
   #save(): void {
-    const { db, scheduler } = this.#options
-    const state = this.#detector.save()
-    tx(db, () => {
-      db.prepare('INSERT OR REPLACE INTO detector (id, position, saved_at, state) VALUES (0, ?, ?, ?)').run(
-        this.#position,
-        scheduler.clock.now(),
-        state,
-      )
-      db.prepare('DELETE FROM anomalies WHERE at < (SELECT at FROM anomalies ORDER BY at DESC LIMIT 1 OFFSET ?)').run(
-        ANOMALIES_MAX,
-      )
-    })
+    const { db, stateFile, scheduler } = this.#options
+    writeState(stateFile, this.#position, this.#detector.save())
     this.#savedPosition = this.#position
     this.#savedAt = scheduler.clock.monotonic()
+    db.prepare('DELETE FROM anomalies WHERE at < (SELECT at FROM anomalies ORDER BY at DESC LIMIT 1 OFFSET ?)').run(
+      ANOMALIES_MAX,
+    )
   }
 
   /** A series is seen for the first time since the start. */

@@ -5,6 +5,8 @@ export interface ConsumersData {
   readonly analytics: {
     /** Path of analytics.db. */
     readonly database: string
+    /** Path of the file of the detector's state. */
+    readonly stateFile: string
     /** Robust deviations at which an onset is raised. */
     readonly threshold: number
     /** Minutes to add to UTC for the operator's wall clock is asked of this time zone. */

@@ -153,6 +153,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     const consumers: ConsumersData = {
       analytics: {
         database: inData('analytics.db'),
+        stateFile: inData('detector.state'),
         threshold: values.analytics.anomalyThreshold,
         timeZone: values.analytics.timeZone,
         seasonBytesMax: values.analytics.seasonMemory << 20,

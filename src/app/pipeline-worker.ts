@@ -18,7 +18,8 @@ function detection(context: ConsumerContext, data: ConsumersData['analytics']): 
     }
     const tell = (note: AnalyticsNote) => data.notes.postMessage(note)
     const db = openAnalytics(data.database)
-    return [new LiveDetector({ db, detector: options, log, scheduler, labelsOf: context.labelsOf, tell })]
+    const { stateFile } = data
+    return [new LiveDetector({ db, stateFile, detector: options, log, scheduler, labelsOf: context.labelsOf, tell })]
   } catch (error) {
     // Samples are stored all the same; what was missed is fed again once the database can be opened.
     log.error('Detection cannot start; samples are stored without it.', { error })
