@@ -284,7 +284,7 @@ const INT64_MAX = 2 ** 63
 /** topk, bottomk, limitk, limit_ratio: series as they came, at the steps where they are chosen. */
 function pick(ctx: Context, expr: Aggregate, unordered: Vector, param: Float64Array, grid: Grid): Vector {
   // Of equal values the first is taken: first in the order of labels.
-  const input = grid.count === 1 ? unordered : inOrder(unordered)
+  const input = inOrder(unordered)
   const { op } = expr
   const params = [...distinct(param)]
   const most = params.reduce((a, b) => (b > a ? b : a), Number.NEGATIVE_INFINITY)

@@ -184,6 +184,8 @@ test.each([
   ['calls', `${'abs('.repeat(50_000)}x${')'.repeat(50_000)}`],
   ['subqueries', `x${'[5m:]'.repeat(10_000)}`],
   ['length', `x + ${'y'.repeat(2_000_000)}`],
+  ['words', 'a '.repeat(200_000)],
+  ['labels', `x{${'a="b",'.repeat(100_000)}}`],
 ])('%s without end are refused', (_what, text) => {
   expect(() => parse(text)).toThrow(ParseError)
 })

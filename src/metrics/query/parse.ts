@@ -31,11 +31,14 @@ import { compileRegexp, RegexpError } from './regexp.ts'
 /** Deeper trees are refused: they would exhaust the stack of whoever walks them. */
 const DEPTH_MAX = 500
 const TEXT_MAX = 1_000_000
+/** Words of an expression; the grammar's parser takes its time over those that make no sense. */
+const TOKENS_MAX = 20_000
 
 /** Parses one expression. Throws `ParseError`. */
 export function parse(text: string): Expr {
   if (text.length > TEXT_MAX) throw new ParseError('', { from: 0, to: 0 }, 'expression is too long')
   const lexed = lex(text)
+  if (lexed.tokens.length > TOKENS_MAX) throw new ParseError('', { from: 0, to: 0 }, 'expression is too long')
   if (lexed.tokens.length > 0 && tooDeep(lexed))
     throw new ParseError(text, { from: 0, to: 0 }, 'expression nests too deeply')
   const tree = parser.parse(forGrammar(text, lexed))

@@ -16,8 +16,8 @@ const metricsOf = (series: readonly SeriesColumns[]): Metric[] =>
   series.map((s) => ({ labels: s.labels, dropName: false }))
 
 /**
- * Matched series. An instant query takes them in order of their labels, which shows in its answer and in which of equal
- * values `topk` takes; over several steps the answer is sorted at the end.
+ * Matched series. An instant query takes them in order of their labels, which shows in its answer; over several steps the
+ * answer is sorted at the end.
  */
 function selectSeries(ctx: Context, selector: VectorSelector, from: Millis, to: Millis, grid: Grid): SeriesColumns[] {
   const series = ctx.select(selector.matchers, from, to)
