@@ -1,7 +1,8 @@
-/** What the dashboard reads, made from the metrics façade, the query worker, and what front tells of its processes. */
+/** What the dashboard reads, made from the metrics façade, the query worker, analytics, and what front tells of its processes. */
+import type { Anomalies, Anomaly } from '../analytics/index.ts'
 import type { Clock } from '../base/clock.ts'
-import { DAY } from '../base/time.ts'
-import type { DashboardSources } from '../dashboard/index.ts'
+import { DAY, MINUTE, toIso } from '../base/time.ts'
+import type { DashboardAnomaly, DashboardInsight, DashboardSources, ForecastView } from '../dashboard/index.ts'
 import type { Metrics, QueryService } from '../metrics/index.ts'
 import { labelsOf, PLATFORM_LABEL, storedName } from '../metrics/index.ts'
 import type { Events } from './events.ts'
@@ -13,13 +14,50 @@ export interface DashboardSourcesDeps {
   readonly health: Health
   readonly events: Events
   readonly clock: Clock
+  readonly analytics?: AnalyticsView
   intervalMs(): number
+}
+
+/** The part of the analytics engine that the dashboard reads. */
+export interface AnalyticsView {
+  readonly active: boolean
+  readonly lastActivity: number | null
+  readonly anomalies: Pick<Anomalies, 'list'>
+  readonly forecasts: {
+    /** Newest first. */
+    predictions(filter: { metricName?: string; limit: number }): readonly PredictionView[]
+    quality(metricName?: string): readonly { horizon: number; inUse: string; why: string }[]
+  }
+  insights(filter: { limit: number }): readonly InsightView[]
+}
+
+interface PredictionView {
+  readonly metricName: string
+  readonly horizon: number
+  readonly madeAt: number
+  readonly target: number
+  readonly value: number
+  readonly lower80: number
+  readonly upper80: number
+  readonly confidence: number
+  readonly model: string
+}
+
+interface InsightView {
+  readonly id: string
+  readonly type: string
+  readonly title: string
+  readonly description: string
+  readonly confidence: number
+  readonly impact: 'low' | 'medium' | 'high'
+  readonly recommendations: readonly string[]
+  readonly lastSeenAt: number
 }
 
 const platform = { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1] }
 
 export function dashboardSources(deps: DashboardSourcesDeps): DashboardSources {
-  const { metrics, queries, health, events, clock, intervalMs } = deps
+  const { metrics, queries, health, events, clock, analytics, intervalMs } = deps
   return {
     async latest(names) {
       const found = await Promise.all(names.map((name) => metrics.latest(labelsOf(storedName(name), platform))))
@@ -38,5 +76,90 @@ export function dashboardSources(deps: DashboardSourcesDeps): DashboardSources {
     processes: () => health.processes,
     events: (since, until) => events.between(since, until),
     intervalMs,
+    ...(analytics ? fromAnalytics(analytics, clock) : {}),
   }
 }
+
+/** Most forecasts of one metric that are looked through for the newest: more than it has horizons. */
+const HORIZONS_MAX = 32
+/** An insight is of now while one of the last three cycles saw it; it stays listed for a day. */
+const INSIGHT_LASTS_MS = 15 * MINUTE
+
+function fromAnalytics(analytics: AnalyticsView, clock: Clock) {
+  return {
+    engines: () => ({ analytics: { active: analytics.active, lastActivity: analytics.lastActivity } }),
+    forecasts: (names: readonly string[]) => names.flatMap((name) => newestForecasts(analytics, name)),
+    anomalies: (names: readonly string[], since: number, until: number, limit: number) =>
+      names
+        .flatMap((metricName) => analytics.anomalies.list({ metricName, since, until, limit: 2 * limit }))
+        .filter(isFigure)
+        .sort((a, b) => b.at - a.at)
+        .slice(0, limit)
+        .map(anomalyOf),
+    insights: () =>
+      analytics
+        .insights({ limit: 100 })
+        .filter((insight) => clock.now() - insight.lastSeenAt < INSIGHT_LASTS_MS)
+        .map(insightOf),
+  } satisfies Partial<DashboardSources>
+}
+
+const WITHDRAWN = /^withdrawn:\s*/
+
+function newestForecasts(analytics: AnalyticsView, metricName: string): ForecastView[] {
+  const made = analytics.forecasts.predictions({ metricName, limit: HORIZONS_MAX })
+  const newest = made.filter((one) => one.madeAt === made[0]!.madeAt)
+  const why = newest.some((one) => WITHDRAWN.test(one.model)) ? analytics.forecasts.quality(metricName) : []
+  return newest.map((one) => ({
+    metric: metricName,
+    madeAt: one.madeAt,
+    horizon: one.horizon,
+    target_time: toIso(one.target),
+    value: one.value,
+    lower: one.lower80,
+    upper: one.upper80,
+    coverage: 0.8,
+    confidence: one.confidence,
+    withdrawn: WITHDRAWN.test(one.model)
+      ? (why.find((row) => row.horizon === one.horizon)?.why ?? 'A plain guess did better so far.')
+      : null,
+  }))
+}
+
+/** The series behind a figure: the platform's own, and of response time the p95, which has no label more. */
+function isFigure({ labels }: Anomaly): boolean {
+  const names = Object.keys(labels).filter((name) => name !== '__name__')
+  return names.length === 1 && labels[PLATFORM_LABEL[0]] === PLATFORM_LABEL[1]
+}
+
+const anomalyOf = (anomaly: Anomaly): DashboardAnomaly => ({
+  id: anomaly.id,
+  metric_name: anomaly.metricName,
+  timestamp: toIso(anomaly.at),
+  anomaly_score: anomaly.deviations,
+  severity: anomaly.severity,
+  actual_value: anomaly.actual,
+  expected_value: anomaly.expected,
+  view: anomaly.view,
+  season: anomaly.season,
+  description: anomaly.description,
+  feedback: anomaly.feedback && {
+    verdict: anomaly.feedback.verdict,
+    by: anomaly.feedback.who,
+    at: toIso(anomaly.feedback.at),
+  },
+})
+
+const insightOf = (insight: InsightView): DashboardInsight => ({
+  id: insight.id,
+  type: insight.type,
+  category: insight.type,
+  title: insight.title,
+  message: insight.description,
+  confidence: insight.confidence,
+  impact: insight.impact,
+  recommendations: insight.recommendations,
+  evidence_url: `/ops/insights/${encodeURIComponent(insight.id)}`,
+  found_by: 'analytics',
+  last_seen_at: toIso(insight.lastSeenAt),
+})

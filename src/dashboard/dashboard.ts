@@ -17,7 +17,7 @@ import { createHistory } from './history.ts'
 import type { ClientSocket, Encoded } from './hub.ts'
 import { createHub } from './hub.ts'
 import type { DashboardEvent, DashboardSummary, MetricKey, Range, Snapshot, Update } from './protocol.ts'
-import { METRIC_KEYS, RANGES } from './protocol.ts'
+import { ANOMALIES_MAX, FIGURE_KEYS, METRIC_KEYS, RANGES } from './protocol.ts'
 import type { DashboardSources, EventView, Point } from './sources.ts'
 
 export interface DashboardDeps {
@@ -38,6 +38,9 @@ export interface Dashboard {
   stop(): void
 }
 
+const NAMES = FIGURE_KEYS.map((key) => MEANING[key].name)
+/** In a message every two seconds; the charts have more from their snapshot. */
+const RECENT_ANOMALIES_MAX = 20
 /** A pause after which history is read anew. */
 const PAUSE_MS = 30 * SECOND
 /** Steps on the way: listed among the events, but the charts mark only where they led. */
@@ -124,20 +127,35 @@ export function createDashboard(deps: DashboardDeps): Dashboard {
       }
       const refill = refilled
       refilled = null
-      return { samples, refill, ...others(), problem: null }
+      return { samples, refill, ...others(now), problem: null }
     } catch (error) {
       log.debug('dashboard: reading failed', { error: messageOf(error) })
       const problem = 'the store of metrics does not answer.'
-      return { samples: {}, refill: null, ...others(), problem }
+      return { samples: {}, refill: null, ...others(now), problem }
     }
   }
 
-  const others = () => ({
+  const others = (now: Millis) => ({
     processes: sources.processes(),
     engines: sources.engines?.() ?? {},
-    insights: sources.insights?.() ?? [],
+    forecasts: orNone(() => sources.forecasts?.(NAMES)),
+    anomalies: anomalies(now - HOUR, now, RECENT_ANOMALIES_MAX),
+    insights: orNone(() => sources.insights?.()),
     alerts: sources.alerts?.() ?? [],
   })
+
+  const anomalies = (since: Millis, until: Millis, limit: number) =>
+    orNone(() => sources.anomalies?.(NAMES, since, until, limit))
+
+  /** What analytics knows is beside the figures: where its database fails, they go on without. */
+  function orNone<T>(read: () => readonly T[] | undefined): readonly T[] {
+    try {
+      return read() ?? []
+    } catch (error) {
+      log.debug('dashboard: analytics could not be read', { error: messageOf(error) })
+      return []
+    }
+  }
 
   /** Beside the beat: a reader that is busy with somebody's long query must not hold back the newest values. */
   function startRefill(now: Millis, windowMs: number) {
@@ -191,6 +209,7 @@ export function createDashboard(deps: DashboardDeps): Dashboard {
       range,
       history: chart ?? { from: now.timestamp, step: RANGES[range].step, series: {} },
       recent: recent ?? { from: now.timestamp, step: 60, series: {} },
+      anomalies: anomalies(clock.now() - RANGES[range].seconds * SECOND, clock.now(), ANOMALIES_MAX),
       events: marked(clock.now() - RANGES[range].seconds * SECOND, clock.now()),
     }
     const encoded = { seq: now.seq, text: JSON.stringify(whole) }

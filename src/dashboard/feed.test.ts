@@ -25,6 +25,8 @@ const input = (samples: FeedInput['samples'] = {}, more: Partial<FeedInput> = {}
   refill: null,
   processes: [],
   engines: {},
+  forecasts: [],
+  anomalies: [],
   insights: [],
   alerts: [],
   problem: null,

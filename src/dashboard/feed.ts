@@ -14,19 +14,21 @@ import type { LimitsByFigure, Movement, Normal } from './figures.ts'
 import { beyondSince, isBeyond, JUDGED, judge, MEANING, movement, normalOf, rounded, windowMean } from './figures.ts'
 import type {
   DashboardAlert,
+  DashboardAnomaly,
   DashboardInsight,
   DashboardProcess,
   DashboardState,
   Engine,
   Figure,
   FigureKey,
+  ForecastPoint,
   MetricKey,
   Trend,
   Update,
 } from './protocol.ts'
-import { FIGURE_KEYS, METRIC_KEYS } from './protocol.ts'
+import { FIGURE_KEYS, INSIGHTS_MAX, METRIC_KEYS } from './protocol.ts'
 import { scoreOf } from './score.ts'
-import type { EngineView, Point, Points, ProcessView } from './sources.ts'
+import type { EngineView, ForecastView, Point, Points, ProcessView } from './sources.ts'
 import type { Facts } from './words.ts'
 import { headlineOf, insightsOf, lasting } from './words.ts'
 
@@ -35,6 +37,8 @@ const INTERVALS_FRESH = 3
 /** Steps of the history that a refill brings. */
 export const FINE_STEP_MS = 15_000
 export const COARSE_STEP_MS = 5 * MINUTE
+/** Three cycles of analytics. */
+const FORECAST_LASTS_MS = 15 * MINUTE
 
 export interface FeedSettings {
   readonly windowMs: number
@@ -51,6 +55,8 @@ export interface FeedInput {
   readonly refill: Refill | null
   readonly processes: readonly ProcessView[]
   readonly engines: Engines
+  readonly forecasts: readonly ForecastView[]
+  readonly anomalies: readonly DashboardAnomaly[]
   readonly insights: readonly DashboardInsight[]
   readonly alerts: readonly DashboardAlert[]
   /** Why nothing could be read, as a clause; null when all is well. */
@@ -181,7 +187,9 @@ export function step(
     trends,
     figures,
     headline: headlineOf(facts),
-    ai_insights: [...input.insights, ...insightsOf(facts)],
+    forecast: each(FIGURE_KEYS, (key) => forecastOf(MEANING[key].name, input.forecasts, now)),
+    anomalies: input.anomalies,
+    ai_insights: ranked([...input.insights, ...insightsOf(facts)]),
     alerts: input.alerts,
     monitoring_active: monitoring,
     optimization_active: input.engines.optimizer?.active ?? false,
@@ -197,6 +205,33 @@ export function step(
     state: { seq, at: now, recent, newest, normals, since },
     message: { type: 'update', seq, ...body },
   }
+}
+
+/** What was forecast for later than now; a forecast made longer ago says nothing any more. */
+function forecastOf(name: string, forecasts: readonly ForecastView[], now: Millis): ForecastPoint[] {
+  return forecasts
+    .filter((one) => one.metric === name && now - one.madeAt < FORECAST_LASTS_MS && Date.parse(one.target_time) > now)
+    .sort((a, b) => a.horizon - b.horizon)
+    .map(({ metric: _metric, madeAt: _madeAt, ...point }) => ({
+      ...point,
+      value: rounded(point.value),
+      lower: rounded(point.lower),
+      upper: rounded(point.upper),
+    }))
+}
+
+const IMPACT = { high: 2, medium: 1, low: 0 } as const
+
+/** The strongest first, of those the newest; the weakest are left out where there are too many. */
+function ranked(insights: readonly DashboardInsight[]): DashboardInsight[] {
+  return insights
+    .toSorted(
+      (a, b) =>
+        IMPACT[b.impact] - IMPACT[a.impact] ||
+        b.confidence - a.confidence ||
+        (a.last_seen_at < b.last_seen_at ? 1 : a.last_seen_at > b.last_seen_at ? -1 : 0),
+    )
+    .slice(0, INSIGHTS_MAX)
 }
 
 /** Points of a bucketed history, dated at the middle of their bucket. */

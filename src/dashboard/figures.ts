@@ -6,6 +6,7 @@ import type { Millis } from '../base/time.ts'
 import { HOUR } from '../base/time.ts'
 import type { DashboardConfig } from './config.ts'
 import type { FigureKey, Limit, MetricKey, ThresholdState, Trend } from './protocol.ts'
+import { FIGURE_NAMES } from './protocol.ts'
 import type { Point, Points } from './sources.ts'
 
 interface MetricMeaning {
@@ -18,13 +19,13 @@ interface MetricMeaning {
 }
 
 export const MEANING: Readonly<Record<FigureKey, MetricMeaning>> = {
-  cpu_usage: { name: 'system.cpu_usage', words: 'CPU', unit: '%', change: 'absolute' },
-  memory_usage: { name: 'system.memory_usage', words: 'memory', unit: '%', change: 'absolute' },
-  cache_hit_rate: { name: 'cache.hit_rate', words: 'cache hit rate', unit: '%', change: 'absolute' },
-  response_time: { name: 'application.api_response_time', words: 'response time', unit: 'ms', change: 'absolute' },
-  throughput: { name: 'application.requests_per_second', words: 'throughput', unit: 'req/s', change: 'percent' },
-  disk_usage: { name: 'system.disk_usage', words: 'disk', unit: '%', change: 'absolute' },
-  health_score: { name: 'performance_score', words: 'health score', unit: 'of 100', change: 'absolute' },
+  cpu_usage: { name: FIGURE_NAMES.cpu_usage, words: 'CPU', unit: '%', change: 'absolute' },
+  memory_usage: { name: FIGURE_NAMES.memory_usage, words: 'memory', unit: '%', change: 'absolute' },
+  cache_hit_rate: { name: FIGURE_NAMES.cache_hit_rate, words: 'cache hit rate', unit: '%', change: 'absolute' },
+  response_time: { name: FIGURE_NAMES.response_time, words: 'response time', unit: 'ms', change: 'absolute' },
+  throughput: { name: FIGURE_NAMES.throughput, words: 'throughput', unit: 'req/s', change: 'percent' },
+  disk_usage: { name: FIGURE_NAMES.disk_usage, words: 'disk', unit: '%', change: 'absolute' },
+  health_score: { name: FIGURE_NAMES.health_score, words: 'health score', unit: 'of 100', change: 'absolute' },
 }
 
 export interface Limits {

@@ -50,6 +50,21 @@ export const isRange = (text: unknown): text is Range => typeof text === 'string
 /** Close codes of the socket, as the contract has them. */
 export const CLOSE = { notAuthenticated: 4401, role: 4403, tryLater: 1013, goingAway: 1001, policy: 1008 } as const
 
+/** Most insights and most anomalies of one message. */
+export const INSIGHTS_MAX = 12
+export const ANOMALIES_MAX = 100
+
+/** The canonical name behind each figure. */
+export const FIGURE_NAMES: Readonly<Record<FigureKey, string>> = {
+  cpu_usage: 'system.cpu_usage',
+  memory_usage: 'system.memory_usage',
+  cache_hit_rate: 'cache.hit_rate',
+  response_time: 'application.api_response_time',
+  throughput: 'application.requests_per_second',
+  disk_usage: 'system.disk_usage',
+  health_score: 'performance_score',
+}
+
 /** Seconds without a message after which what is shown is called stale. */
 export const STALE_AFTER_S = 6
 
@@ -121,7 +136,48 @@ export interface DashboardInsight {
   readonly confidence: number
   readonly impact: 'low' | 'medium' | 'high'
   readonly recommendations: readonly string[]
+  /** The page with the numbers behind it. */
   readonly evidence_url: string
+  /** Who found it: the engine in its last cycles, or the dashboard from the means of the last minute. */
+  readonly found_by: 'analytics' | 'dashboard'
+  readonly last_seen_at: string
+}
+
+/** What a metric is expected to be at one moment ahead. */
+export interface ForecastPoint {
+  /** Minutes ahead of the moment at which it was made. */
+  readonly horizon: number
+  readonly target_time: string
+  /** Median. */
+  readonly value: number
+  readonly lower: number
+  readonly upper: number
+  /** Share of outcomes that the interval is made to hold, 0–1. */
+  readonly coverage: number
+  /** 0–1, from the record of such forecasts. */
+  readonly confidence: number
+  /** Why it is not to be used, as a sentence: it has not earned its place; null when it has. */
+  readonly withdrawn: string | null
+}
+
+/** How far an anomaly is from what was expected. */
+export type Level = 'low' | 'medium' | 'high'
+
+/** An anomaly of one of the figures; names as in the API of analytics. None that a verdict hides is ever sent. */
+export interface DashboardAnomaly {
+  readonly id: string
+  readonly metric_name: string
+  readonly timestamp: string
+  /** Robust deviations from the expected value. */
+  readonly anomaly_score: number
+  readonly severity: Level
+  readonly actual_value: number
+  readonly expected_value: number
+  /** Which look at the series raised it: `level`, `jump`, `drift`, `season`, `stuck`, `absent`. */
+  readonly view: string
+  readonly season: string
+  readonly description: string
+  readonly feedback: { readonly verdict: 'real' | 'noise'; readonly by: string; readonly at: string } | null
 }
 
 /** An active alert. None is ever sent before alerting is installed. */
@@ -173,6 +229,11 @@ export interface DashboardState {
   readonly trends: Readonly<Record<FigureKey, Trend | null>>
   readonly figures: Readonly<Record<FigureKey, Figure>>
   readonly headline: Headline
+  /** Nearest first; empty where nothing was forecast lately. */
+  readonly forecast: Readonly<Record<FigureKey, readonly ForecastPoint[]>>
+  /** Anomalies of the figures in the last hour, newest first; a snapshot has those of its range. */
+  readonly anomalies: readonly DashboardAnomaly[]
+  /** Strongest first, then newest; at most `INSIGHTS_MAX`. */
   readonly ai_insights: readonly DashboardInsight[]
   readonly alerts: readonly DashboardAlert[]
   readonly monitoring_active: boolean
@@ -210,7 +271,7 @@ export interface Snapshot extends DashboardState {
   readonly history: History
   /** For the spark lines: the last hour by the minute. */
   readonly recent: History
-  /** Events inside the range, oldest first. */
+  /** Events inside the range, oldest first; `anomalies` are those inside it too. */
   readonly events: readonly DashboardEvent[]
 }
 

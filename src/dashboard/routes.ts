@@ -23,7 +23,16 @@ const BASE = '/api/v1/advanced-dashboard'
 const TAG = 'Dashboard'
 
 /** Paths that serve the page; it finds its own view by the address. */
-const PAGES = ['/', '/login', '/ops', '/ops/metrics', '/ops/metrics/:name', `${BASE}/dashboard/advanced`]
+const PAGES = [
+  '/',
+  '/login',
+  '/ops',
+  '/ops/metrics',
+  '/ops/metrics/:name',
+  '/ops/insights',
+  '/ops/insights/:id',
+  `${BASE}/dashboard/advanced`,
+]
 
 /**
  * Nothing but the platform's own files: no inline script or style, no foreign host, no frame around it, and no HTML made
@@ -58,6 +67,7 @@ const Limit = Type.Object({
   value: Type.Number(),
   side: Type.Union([Type.Literal('over'), Type.Literal('under')]),
 })
+const Level = Type.Union([Type.Literal('low'), Type.Literal('medium'), Type.Literal('high')])
 const TrendName = Type.Union([Type.Literal('increasing'), Type.Literal('decreasing'), Type.Literal('stable')])
 const Event = Type.Object({
   id: Type.String(),
@@ -107,6 +117,42 @@ const Summary = Type.Unsafe<DashboardSummary>(
       cause: Nullable(Type.String()),
       next: Nullable(Type.String()),
     }),
+    forecast: perKey(
+      FIGURE_KEYS,
+      Type.Array(
+        Type.Object({
+          horizon: Type.Number({ description: 'Minutes.' }),
+          target_time: Time,
+          value: Type.Number(),
+          lower: Type.Number(),
+          upper: Type.Number(),
+          coverage: Type.Number({ minimum: 0, maximum: 1 }),
+          confidence: Type.Number({ minimum: 0, maximum: 1 }),
+          withdrawn: Nullable(Type.String({ description: 'Why it has not earned its place.' })),
+        }),
+      ),
+    ),
+    anomalies: Type.Array(
+      Type.Object({
+        id: Type.String(),
+        metric_name: Type.String(),
+        timestamp: Time,
+        anomaly_score: Type.Number({ minimum: 0 }),
+        severity: Level,
+        actual_value: Type.Number(),
+        expected_value: Type.Number(),
+        view: Type.String(),
+        season: Type.String(),
+        description: Type.String(),
+        feedback: Nullable(
+          Type.Object({
+            verdict: Type.Union([Type.Literal('real'), Type.Literal('noise')]),
+            by: Type.String(),
+            at: Time,
+          }),
+        ),
+      }),
+    ),
     ai_insights: Type.Array(
       Type.Object({
         id: Type.String(),
@@ -115,9 +161,11 @@ const Summary = Type.Unsafe<DashboardSummary>(
         title: Type.String(),
         message: Type.String(),
         confidence: Type.Number({ minimum: 0, maximum: 1 }),
-        impact: Type.Union([Type.Literal('low'), Type.Literal('medium'), Type.Literal('high')]),
+        impact: Level,
         recommendations: Type.Array(Type.String()),
         evidence_url: Type.String(),
+        found_by: Type.Union([Type.Literal('analytics'), Type.Literal('dashboard')]),
+        last_seen_at: Time,
       }),
     ),
     alerts: Type.Array(

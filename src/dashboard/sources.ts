@@ -3,7 +3,7 @@
  * the metrics façade, the query worker and what front tells of its children.
  */
 import type { Millis } from '../base/time.ts'
-import type { DashboardAlert, DashboardInsight, Engine } from './protocol.ts'
+import type { DashboardAlert, DashboardAnomaly, DashboardInsight, Engine, ForecastPoint } from './protocol.ts'
 
 export interface Point {
   readonly at: Millis
@@ -44,6 +44,12 @@ export interface EngineView {
   readonly lastActivity: Millis | null
 }
 
+/** A forecast of one metric at one horizon, the newest that was made. */
+export interface ForecastView extends ForecastPoint {
+  readonly metric: string
+  readonly madeAt: Millis
+}
+
 /**
  * Names are canonical (`system.cpu_usage`). They mean the platform's own series (`service="opinion-market"`); of
  * response time, the p95.
@@ -60,7 +66,11 @@ export interface DashboardSources {
   intervalMs(): number
   /** Engines beside collection; one that is absent is shown as not installed. */
   engines?(): Readonly<Partial<Record<Engine['name'], EngineView>>>
-  /** Findings of analytics, the newest first; they stand before the dashboard's own. */
+  /** The newest forecasts of these metrics, withdrawn ones among them. */
+  forecasts?(names: readonly string[]): readonly ForecastView[]
+  /** Anomalies of these metrics that no verdict hides, newest first, at most `limit`. */
+  anomalies?(names: readonly string[], since: Millis, until: Millis, limit: number): readonly DashboardAnomaly[]
+  /** What analytics found in its last cycles. */
   insights?(): readonly DashboardInsight[]
   /** Active alerts, those that need somebody first. */
   alerts?(): readonly DashboardAlert[]

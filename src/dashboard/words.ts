@@ -166,7 +166,9 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
       confidence,
       impact,
       recommendations: [advice],
-      evidence_url: evidence === 'health_score' ? '/ops' : `/ops/metrics/${MEANING[evidence].name}`,
+      evidence_url: `/ops/metrics/${MEANING[evidence].name}`,
+      found_by: 'dashboard',
+      last_seen_at: toIso(facts.now),
     })
   const pct = (value: number) => formatValue(value, '%')
   const mean = 'in the mean of the last minute'
