@@ -30,7 +30,6 @@ export const alertingTables = `
   CREATE TABLE alerts (
     id TEXT PRIMARY KEY, rule TEXT NOT NULL, series TEXT NOT NULL, rule_version INTEGER NOT NULL,
     status TEXT NOT NULL, severity TEXT NOT NULL, level INTEGER NOT NULL,
-    attention INTEGER NOT NULL, -- smaller first: see rankOf
     metric TEXT NOT NULL, labels TEXT NOT NULL, title TEXT NOT NULL, message TEXT NOT NULL,
     value REAL, threshold REAL, peak REAL, since INTEGER NOT NULL, triggered_at INTEGER NOT NULL,
     acknowledged_at INTEGER, acknowledged_by TEXT, resolved_at INTEGER, resolution TEXT, notes TEXT,
@@ -38,12 +37,11 @@ export const alertingTables = `
     is_test INTEGER NOT NULL DEFAULT 0,
     escalate_at INTEGER, -- null: does not escalate
     group_key TEXT,      -- null: told by itself
-    told TEXT NOT NULL DEFAULT '[]', -- JSON: ids of the channels that were told
+    told TEXT NOT NULL,  -- JSON Told
     facts TEXT NOT NULL -- JSON AlertFacts
   ) STRICT, WITHOUT ROWID;
-  CREATE INDEX alerts_newest ON alerts (triggered_at, id);
-  CREATE INDEX alerts_status ON alerts (status, severity, triggered_at, id);
-  CREATE INDEX alerts_attention ON alerts (attention, triggered_at, id);
+  CREATE INDEX alerts_listed ON alerts (status, severity, triggered_at, id) WHERE is_test = 0;
+  CREATE INDEX alerts_triggered ON alerts (triggered_at);
   CREATE INDEX alerts_rule ON alerts (rule, status);
   CREATE INDEX alerts_open_series ON alerts (rule, series) WHERE resolved_at IS NULL;
   CREATE INDEX alerts_escalate ON alerts (escalate_at) WHERE escalate_at IS NOT NULL;

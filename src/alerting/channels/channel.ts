@@ -2,7 +2,11 @@
  * The port behind which every way of telling somebody stands: e-mail, webhook, Slack, SMS. A channel makes the text,
  * speaks the protocol, and says what the provider answered; when to try again is the outbox's business.
  */
+import type { TObject } from 'typebox'
+import type { Scheduler } from '../../base/scheduler.ts'
 import type { Millis } from '../../base/time.ts'
+import type { AddressGuard } from '../address.ts'
+import type { HttpClient } from '../http-client.ts'
 import type { Notice } from '../notice.ts'
 import type { Severity } from '../rule.ts'
 
@@ -48,4 +52,56 @@ export interface SendContext {
 
 export interface Channel {
   send(notice: Notice, context: SendContext): Promise<SendOutcome>
+  /** Ends kept connections. */
+  close?(): void
+}
+
+/** What channels are made with. */
+export interface ChannelTools {
+  readonly http: HttpClient
+  readonly guard: AddressGuard
+  readonly scheduler: Scheduler
+  /** Certificates of authorities (PEM) in place of the system's. */
+  readonly trust?: string
+}
+
+/** One type of channel: what its settings are, and how it is made from them. */
+export interface ChannelKind {
+  /** Settings, each with a `description` of what is right. Optional ones are optional here too. */
+  readonly schema: TObject
+  /** The settings that may be shown; every other one is secret. */
+  readonly shown: readonly string[]
+  /** Messages under way at once. */
+  readonly parallel: number
+  /** Names of settings that are missing. */
+  missing(config: Readonly<Record<string, unknown>>): string[]
+  /** What the schema cannot say: field and what would be right. */
+  wrong?(config: Readonly<Record<string, unknown>>): { readonly field: string; readonly message: string } | null
+  /** How often a message may fail before it is dead, where the channel says so itself. */
+  tries?(config: Readonly<Record<string, unknown>>): number
+  open(config: Readonly<Record<string, unknown>>, tools: ChannelTools): Channel
+}
+
+/** A channel as the outbox sees it. */
+export interface ReadyChannel {
+  readonly id: string
+  readonly enabled: boolean
+  readonly configured: boolean
+  readonly severityFilter: readonly Severity[]
+  readonly parallel: number
+  /** Null: as the policy of all says. */
+  readonly tries: number | null
+  readonly channel: Channel
+  /** Takes secrets and addresses out of what a provider said, and shortens it. */
+  scrub(answer: string): string
+}
+
+/** Where the outbox finds channels. Its answers hold until `onChange` names the channel. */
+export interface ChannelSource {
+  ids(): readonly string[]
+  get(id: string): ReadyChannel | null
+  onChange(listener: (id: string) => void): void
+  /** Within the transaction of the outcome. */
+  noteSuccess(id: string, at: Millis): void
+  noteError(id: string, answer: string): void
 }

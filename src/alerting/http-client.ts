@@ -1,0 +1,150 @@
+/**
+ * HTTP as messages need it: one small request to an address that the guard passes, over connections that are kept, with
+ * one limit for the whole exchange. Redirects are not followed: a redirect could lead behind the firewall. Of an answer
+ * no more than its first bytes are read.
+ */
+import http from 'node:http'
+import https from 'node:https'
+import { messageOf } from '../base/errors.ts'
+import type { Scheduler } from '../base/scheduler.ts'
+import type { Millis } from '../base/time.ts'
+import type { AddressGuard } from './address.ts'
+import { AddressRefused } from './address.ts'
+import type { SendOutcome } from './channels/channel.ts'
+
+export interface HttpRequest {
+  readonly method: 'GET' | 'POST'
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+  readonly timeoutMs: number
+  readonly signal: AbortSignal
+}
+
+export interface HttpAnswer {
+  readonly status: number
+  readonly statusText: string
+  readonly headers: http.IncomingHttpHeaders
+  /** The first bytes of the body, as text. */
+  readonly body: string
+}
+
+export interface HttpClient {
+  /** Rejects with an Error where no answer comes, with `AddressRefused` where none may be asked for. */
+  request(url: URL, request: HttpRequest): Promise<HttpAnswer>
+  close(): void
+}
+
+const BODY_BYTES = 2048
+
+/** `trust`: certificates of authorities (PEM) in place of the system's. */
+export function createHttpClient(guard: AddressGuard, scheduler: Scheduler, trust?: string): HttpClient {
+  const options = { keepAlive: true, scheduling: 'lifo', maxFreeSockets: 64, timeout: 55_000 } as const
+  const agents = {
+    'http:': new http.Agent(options),
+    'https:': new https.Agent({ ...options, ...(trust === undefined ? {} : { ca: trust }) }),
+  }
+
+  function once(url: URL, { method, headers, body, timeoutMs, signal }: HttpRequest): Promise<HttpAnswer> {
+    return new Promise((resolve, reject) => {
+      guard.check(url.hostname)
+      const secure = url.protocol === 'https:'
+      const { request: make } = secure ? https : http
+      const bytes = Buffer.from(body)
+      const length = method === 'GET' ? {} : { 'content-length': String(bytes.length) }
+      const request = make(url, {
+        method,
+        agent: agents[secure ? 'https:' : 'http:'],
+        lookup: guard.lookup,
+        headers: { 'user-agent': 'opinion-market', ...headers, ...length },
+        signal,
+      })
+      const limit = scheduler.after(timeoutMs, () => {
+        request.destroy(new Error(`no answer within ${timeoutMs / 1000} s`))
+      })
+      const end = (settle: () => void) => {
+        limit.cancel()
+        settle()
+      }
+      request.on('error', (error) => {
+        const stale = request.reusedSocket && (error as NodeJS.ErrnoException).code === 'ECONNRESET'
+        end(() => reject(stale ? new StaleConnection() : error))
+      })
+      request.on('response', (response) => {
+        const chunks: Buffer[] = []
+        let size = 0
+        // The status line is the answer; a body that breaks off or never ends changes nothing in it.
+        const answered = () =>
+          end(() =>
+            resolve({
+              status: response.statusCode ?? 0,
+              statusText: response.statusMessage ?? '',
+              headers: response.headers,
+              body: Buffer.concat(chunks).subarray(0, BODY_BYTES).toString(),
+            }),
+          )
+        response.on('data', (chunk: Buffer) => {
+          chunks.push(chunk)
+          size += chunk.length
+          if (size >= BODY_BYTES) request.destroy()
+        })
+        response.on('error', answered)
+        response.on('close', answered)
+      })
+      request.end(method === 'GET' ? undefined : bytes)
+    })
+  }
+
+  return {
+    // A kept connection that the other side had closed in the meantime: the request goes again, over a new one.
+    async request(url, request) {
+      for (let more = 3; ; more--) {
+        try {
+          return await once(url, request)
+        } catch (error) {
+          if (!(error instanceof StaleConnection) || more === 0) throw error
+        }
+      }
+    },
+    close() {
+      agents['http:'].destroy()
+      agents['https:'].destroy()
+    },
+  }
+}
+
+class StaleConnection extends Error {
+  constructor() {
+    super('the connection was closed by the other side')
+  }
+}
+
+/** What an answer of a provider means for the message. */
+export function outcomeOfAnswer(answer: HttpAnswer, now: Millis): SendOutcome {
+  const { status } = answer
+  const words = `${status} ${answer.statusText} ${readable(answer)}`.trim()
+  if (status >= 200 && status < 300) return { kind: 'accepted', answer: words }
+  if (status === 408 || status === 425 || status === 429 || status >= 500) {
+    return { kind: 'try_later', answer: words, retryAfterMs: retryAfter(answer.headers['retry-after'], now) }
+  }
+  const why = status >= 300 && status < 400 ? `${words} (redirects are not followed)` : words
+  return { kind: 'refused', answer: why }
+}
+
+/** What an error on the way means for the message. */
+export function outcomeOfError(error: unknown): SendOutcome {
+  if (error instanceof AddressRefused) return { kind: 'refused', answer: error.message }
+  return { kind: 'try_later', answer: messageOf(error) || 'the connection failed', retryAfterMs: null }
+}
+
+/** Seconds or a date (RFC 9110, section 10.2.3) as milliseconds from now; null where there is none. */
+export function retryAfter(header: string | undefined, now: Millis): number | null {
+  if (header === undefined) return null
+  const text = header.trim()
+  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now
+  return Number.isFinite(ms) ? Math.max(0, ms) : null
+}
+
+/** A web page says nothing in one line. */
+function readable(answer: HttpAnswer): string {
+  return /html/.test(answer.headers['content-type'] ?? '') ? '' : answer.body
+}

@@ -1,0 +1,89 @@
+/**
+ * Silences: alerts that match are shown as suppressed, and nobody is told. What a silence hid is kept; when it ends and
+ * an alert still fires, that is told.
+ *
+ *   from ───────────── until            once
+ *   ▐█▌   ▐█▌   ▐█▌   ▐█▌              by a schedule: each time the cron pattern comes, for `durationMs`, in its zone
+ *   from ───── last matching alert resolved        `untilResolved`
+ */
+import { Cron } from 'croner'
+import { messageOf } from '../../base/errors.ts'
+import type { Millis } from '../../base/time.ts'
+import { compileRegexp } from '../../metrics/index.ts'
+
+export interface SilenceMatcher {
+  /** A label, or `alertname`, `rule_id`, `metric_name`, `severity`. */
+  readonly name: string
+  readonly value: string
+  readonly isRegex: boolean
+  /** False: everything else matches. */
+  readonly isEqual: boolean
+}
+
+export interface SilenceSchedule {
+  /** Five fields, as cron has them; each start is the beginning of `durationMs` of silence. */
+  readonly cron: string
+  readonly durationMs: number
+  /** `Europe/Berlin`. */
+  readonly timeZone: string
+}
+
+export interface Silence {
+  readonly id: string
+  readonly version: number
+  readonly matchers: readonly SilenceMatcher[]
+  readonly startsAt: Millis
+  /** Null: no end is set. */
+  readonly endsAt: Millis | null
+  readonly schedule: SilenceSchedule | null
+  readonly untilResolved: boolean
+  readonly comment: string
+  readonly createdBy: string
+  readonly createdAt: Millis
+  readonly updatedAt: Millis
+  /** When it was ended, by hand or because all it matched is resolved; null: it was not. */
+  readonly endedAt: Millis | null
+}
+
+export type SilenceState = 'pending' | 'active' | 'expired'
+
+/** Labels by which a silence knows an alert. */
+export type SilenceLabels = (name: string) => string
+
+/** A silence, compiled. Throws an Error with one sentence where a pattern, schedule or zone is none. */
+export class CompiledSilence {
+  readonly silence: Silence
+  readonly #tests: ((labels: SilenceLabels) => boolean)[]
+  readonly #cron: Cron | null
+
+  constructor(silence: Silence) {
+    this.silence = silence
+    this.#tests = silence.matchers.map(({ name, value, isRegex, isEqual }) => {
+      const regexp = isRegex ? compileRegexp(value, { dotAll: true }) : null
+      return (labels) => (regexp ? regexp.test(labels(name)) : labels(name) === value) === isEqual
+    })
+    this.#cron = silence.schedule && cronOf(silence.schedule)
+  }
+
+  matches(labels: SilenceLabels): boolean {
+    return this.#tests.every((test) => test(labels))
+  }
+
+  state(now: Millis): SilenceState {
+    const { startsAt, endsAt, endedAt, schedule } = this.silence
+    if (endedAt !== null || (endsAt !== null && now >= endsAt)) return 'expired'
+    if (now < startsAt) return 'pending'
+    if (!this.#cron) return 'active'
+    // A start later than `durationMs` ago has not run out.
+    const start = this.#cron.nextRun(new Date(now - schedule!.durationMs))
+    return start !== null && start.getTime() <= now ? 'active' : 'pending'
+  }
+}
+
+function cronOf({ cron, timeZone }: SilenceSchedule): Cron {
+  try {
+    return new Cron(cron, { timezone: timeZone, paused: true, mode: '5-part' })
+  } catch (error) {
+    throw new Error(`the schedule cannot be read: ${messageOf(error)}`)
+  }
+}
