@@ -18,8 +18,8 @@ export interface DesignOptions {
 }
 
 export interface Design {
-  /** Columns at horizon `k` steps. */
-  columns(k: number): readonly Factor[]
+  /** What each column belongs to; the same at every horizon, an even number. */
+  columns(): readonly Factor[]
   /** Writes the row of origin `i`, horizon `k`, into `out` at `at`. */
   fill(i: number, k: number, out: Float64Array, at: number): void
 }
@@ -63,18 +63,18 @@ export function design(
   const quarter = day / 4
   const phase0 = ((firstStep % day) + day) % day
 
-  const columns = (k: number): readonly Factor[] => {
+  const columns = (): readonly Factor[] => {
     const kinds: Factor[] = ['trend']
     for (const _ of lags) kinds.push('level')
     for (const width of means) kinds.push(width >= SLOW_MEAN ? 'trend' : 'level')
-    for (const { period } of rounds)
-      kinds.push(...(k % period === 0 ? (['level'] as const) : (['level', 'level'] as const)))
-    if (daily) kinds.push('daily', 'daily', 'daily', 'daily')
+    for (const _ of rounds) kinds.push('level', 'level')
     if (weekly) kinds.push('weekly', 'weekly')
     for (let q = 0; q < 2 * harmonics; q++) kinds.push('daily')
+    if (kinds.length % 2 === 1) kinds.push('level')
     return kinds
   }
 
+  const total = columns().length
   const fill = (i: number, k: number, out: Float64Array, start: number): void => {
     const now = values[i]!
     let at = start
@@ -92,7 +92,8 @@ export function design(
       // Same phase as the target, within one period of the origin: known at the origin.
       const ahead = k % round.period
       out[at++] = round.profile[i]! - now
-      if (ahead !== 0) out[at++] = round.profile[i + ahead]! - now
+      // A whole number of rounds ahead: the same as the column before.
+      out[at++] = ahead === 0 ? 0 : round.profile[i + ahead]! - now
     }
     if (daily) {
       const then = i + k - day
@@ -114,6 +115,7 @@ export function design(
       out[at++] = sine[(q * phase) % day]!
       out[at++] = sine[Math.round(q * phase + quarter) % day]!
     }
+    if (at < start + total) out[at] = 0
   }
   return { columns, fill }
 }

@@ -12,6 +12,7 @@ export interface LadInput {
   /** Weight of each row, 0 or more. */
   readonly weight: Float64Array
   readonly rows: number
+  /** An even number; a column of zeros gets coefficient 0. */
   readonly columns: number
   /** Residuals below this size (in units of y) count as squared errors: the smooth foot of the absolute value. */
   readonly foot: number
@@ -85,7 +86,10 @@ function residual(x: Float64Array, y: Float64Array, row: number, columns: number
   return sum
 }
 
-/** Adds rows [from, to) to the lower triangle; four rows at a time, so that each cell is read and written once for all. */
+/**
+ * Adds rows [from, to) to the lower triangle of `gram`, and to `right`. Tiles of four rows by two columns, so that
+ * what is loaded is used often; the columns must be even in number, and cells just above the diagonal get filled too.
+ */
 function addRows(
   x: Float64Array,
   y: Float64Array,
@@ -97,34 +101,41 @@ function addRows(
   gram: Float64Array,
   right: Float64Array,
 ): void {
-  let i = from
-  for (; i + 3 * stride < to; i += 4 * stride) {
-    const i1 = i + stride
-    const i2 = i1 + stride
-    const i3 = i2 + stride
+  for (let i = from; i < to; i += 4 * stride) {
     const b0 = i * columns
-    const b1 = i1 * columns
-    const b2 = i2 * columns
-    const b3 = i3 * columns
-    for (let j = 0; j < columns; j++) {
-      const a0 = w[i]! * x[b0 + j]!
-      const a1 = w[i1]! * x[b1 + j]!
-      const a2 = w[i2]! * x[b2 + j]!
-      const a3 = w[i3]! * x[b3 + j]!
-      right[j] = right[j]! + a0 * y[i]! + a1 * y[i1]! + a2 * y[i2]! + a3 * y[i3]!
+    // Past the end the first row stands in, with weight 0.
+    const b1 = i + stride < to ? (i + stride) * columns : b0
+    const b2 = i + 2 * stride < to ? (i + 2 * stride) * columns : b0
+    const b3 = i + 3 * stride < to ? (i + 3 * stride) * columns : b0
+    const w0 = w[i]!
+    const w1 = b1 === b0 ? 0 : w[i + stride]!
+    const w2 = b2 === b0 ? 0 : w[i + 2 * stride]!
+    const w3 = b3 === b0 ? 0 : w[i + 3 * stride]!
+    const y0 = y[i]!
+    const y1 = b1 === b0 ? 0 : y[i + stride]!
+    const y2 = b2 === b0 ? 0 : y[i + 2 * stride]!
+    const y3 = b3 === b0 ? 0 : y[i + 3 * stride]!
+    for (let j = 0; j < columns; j += 2) {
+      const a0 = w0 * x[b0 + j]!
+      const a1 = w1 * x[b1 + j]!
+      const a2 = w2 * x[b2 + j]!
+      const a3 = w3 * x[b3 + j]!
+      const c0 = w0 * x[b0 + j + 1]!
+      const c1 = w1 * x[b1 + j + 1]!
+      const c2 = w2 * x[b2 + j + 1]!
+      const c3 = w3 * x[b3 + j + 1]!
+      right[j] = right[j]! + (a0 * y0 + a1 * y1 + (a2 * y2 + a3 * y3))
+      right[j + 1] = right[j + 1]! + (c0 * y0 + c1 * y1 + (c2 * y2 + c3 * y3))
       const g = j * columns
-      for (let l = 0; l <= j; l++) {
-        gram[g + l] = gram[g + l]! + a0 * x[b0 + l]! + a1 * x[b1 + l]! + a2 * x[b2 + l]! + a3 * x[b3 + l]!
+      const h = g + columns
+      for (let l = 0; l <= j + 1; l++) {
+        const x0 = x[b0 + l]!
+        const x1 = x[b1 + l]!
+        const x2 = x[b2 + l]!
+        const x3 = x[b3 + l]!
+        gram[g + l] = gram[g + l]! + (a0 * x0 + a1 * x1 + (a2 * x2 + a3 * x3))
+        gram[h + l] = gram[h + l]! + (c0 * x0 + c1 * x1 + (c2 * x2 + c3 * x3))
       }
-    }
-  }
-  for (; i < to; i += stride) {
-    const b = i * columns
-    for (let j = 0; j < columns; j++) {
-      const a = w[i]! * x[b + j]!
-      right[j] = right[j]! + a * y[i]!
-      const g = j * columns
-      for (let l = 0; l <= j; l++) gram[g + l] = gram[g + l]! + a * x[b + l]!
     }
   }
 }

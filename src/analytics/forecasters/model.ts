@@ -8,7 +8,7 @@
  * `fitModel` is the dear part, `predict` the cheap one; a model fitted once may predict from any later history of the
  * same series. No clock, no randomness: the same history gives the same numbers.
  */
-import type { Design, Factor } from './features.ts'
+import type { DesignOptions, Factor } from './features.ts'
 import { design } from './features.ts'
 import { fitLad, solve } from './lad.ts'
 import type { Bounds, Link } from './link.ts'
@@ -47,13 +47,14 @@ export interface ForecastModel {
   /** Zero point and unit on the linked scale. */
   readonly centre: number
   readonly unit: number
-  /** Range of the linked values seen, in units; forecasts go past it by no more than its width. */
+  /** Range of the values seen; forecasts go past it by no more than its width. */
   readonly low: number
   readonly high: number
   readonly stepMs: number
   /** Steps in the history of the fit, which decide the columns. */
   readonly steps: number
   readonly samples: number
+  readonly design: DesignOptions
   readonly horizons: readonly HorizonModel[]
 }
 
@@ -70,36 +71,70 @@ export interface HorizonModel {
   readonly factors: Readonly<Record<Factor, number>>
 }
 
-/** Rows: every step of the newest days, every few of the rest. */
-const DENSE_MS = 2 * 24 * 3_600_000
-const SPARSE_STRIDE = 4
-const PASSES = 4
-const ROUGH_PASSES = 5
-const FOOT = 0.2
-const RIDGE = 1e-4
-const BLOCKS = 10
+/** What the fit is made of; the bench takes parts away to see what each brings. */
+export interface Tuning {
+  /** Learning rows: every step of the newest days, every few of the rest. */
+  readonly denseDays: number
+  readonly sparseStride: number
+  readonly passes: number
+  readonly roughPasses: number
+  /** Passes where the coefficients of the horizon before are the first guess. */
+  readonly warm: { readonly passes: number; readonly roughPasses: number }
+  /** Residuals below this, in typical steps, count as squares. */
+  readonly foot: number
+  readonly ridge: number
+  /** Blocks of the rolling origin. */
+  readonly blocks: number
+  readonly design: DesignOptions
+  readonly link: boolean
+  readonly shrink: boolean
+  readonly localScale: boolean
+  /** Share of a horizon that neighbouring residuals have in common. */
+  readonly overlap: number
+  /** How far the local scale follows its regression, 0 to 1. */
+  readonly localShare: number
+  readonly tail: number
+}
+
+export const TUNING: Tuning = {
+  denseDays: 2,
+  sparseStride: 4,
+  passes: 3,
+  roughPasses: 5,
+  warm: { passes: 2, roughPasses: 1 },
+  foot: 0.2,
+  ridge: 1e-4,
+  blocks: 10,
+  design: { harmonics: 8, periods: [60, 120] },
+  link: true,
+  shrink: true,
+  localScale: true,
+  overlap: 1.5,
+  localShare: 0.7,
+  tail: 0.6,
+}
+
 const LEVELS = [0.025, 0.1, 0.9, 0.975] as const
 /** Fewer rows than this a column: no regression. */
 const ROWS_PER_COLUMN = 3
-const DESIGN = { harmonics: 8, periods: [60, 120] }
 const ONLY_LEVEL: Readonly<Record<Factor, number>> = { level: 1, trend: 0, daily: 0, weekly: 0 }
 
 /** Learns one series. Any finite history is accepted; a constant or very short one gives the last value. */
-export function fitModel(series: StepSeries, options: ForecastOptions): ForecastModel {
+export function fitModel(series: StepSeries, options: ForecastOptions, tuning: Tuning = TUNING): ForecastModel {
   const { values, firstStep, stepMs } = series
   const n = values.length
   const bounds = boundsOf(values, options.bounds ?? {})
-  const link = chooseLink(values)
+  const link: Link = tuning.link ? chooseLink(values) : { kind: 'plain' }
   const { centre, unit, z, seen, low, high, samples } = standardise(series, link)
   const ks = options.horizons.map((minutes) => Math.max(1, Math.round((minutes * 60_000) / stepMs)))
-  const frame = design(z, firstStep, stepMs, Math.max(...ks), DESIGN)
+  const frame = design(z, firstStep, stepMs, Math.max(...ks), tuning.design)
   const local = localScales(z, firstStep, stepMs)
   let start = new Float64Array(0)
   const horizons = options.horizons.map((horizon, h): HorizonModel => {
     const k = ks[h]!
-    const kinds = frame.columns(k)
+    const kinds = frame.columns()
     const p = kinds.length
-    const rows = originRows(seen, n, k, stepMs)
+    const rows = originRows(seen, n, k, stepMs, tuning)
     if (rows.length < ROWS_PER_COLUMN * p || rows.length < 24) return lastValueModel(horizon, k, z, seen, local, n)
     const N = rows.length
     const x = new Float64Array(N * p)
@@ -109,22 +144,23 @@ export function fitModel(series: StepSeries, options: ForecastOptions): Forecast
       frame.fill(i, k, x, r * p)
       y[r] = z[i + k]! - z[i]!
     }
-    if (start.length !== p) start = new Float64Array(p)
+    const warm = start.length === p
+    if (!warm) start = new Float64Array(p)
     const weight = new Float64Array(N).fill(1)
     const fit = fitLad(
-      { x, y, weight, rows: N, columns: p, foot: FOOT, ridge: RIDGE, passes: PASSES, roughPasses: ROUGH_PASSES },
+      { x, y, weight, rows: N, columns: p, ...tuning, ...(warm ? tuning.warm : {}) },
       start,
-      BLOCKS,
+      tuning.blocks,
       rows,
       k,
     )
-    const pull = shrinkage(y, fit.later)
+    const pull = tuning.shrink ? shrinkage(y, fit.later) : 1
     for (let r = 0; r < N; r++) fit.later[r] = y[r]! - pull * (y[r]! - fit.later[r]!)
-    const { spread, quantiles } = intervals(fit.later, rows, k, local)
+    const { spread, quantiles } = intervals(fit.later, rows, k, local, tuning)
     const beta = Array.from(fit.beta, (b) => pull * b)
     return { horizon, k, beta, spread, quantiles, factors: shares(x, N, p, fit.beta, kinds) }
   })
-  return { link, ...bounds, centre, unit, low, high, stepMs, steps: n, samples, horizons }
+  return { link, ...bounds, centre, unit, low, high, stepMs, steps: n, samples, design: tuning.design, horizons }
 }
 
 /** Forecasts from the end of `series` by a model fitted on the same history or an earlier part of it. */
@@ -133,13 +169,12 @@ export function predict(model: ForecastModel, series: StepSeries): HorizonForeca
   const n = series.values.length
   const { z } = filled(series, link, centre, unit)
   const kMax = Math.max(...model.horizons.map((h) => h.k))
-  const frame = design(z, series.firstStep, series.stepMs, kMax, DESIGN)
+  const frame = design(z, series.firstStep, series.stepMs, kMax, model.design)
   const local = localScales(z, series.firstStep, series.stepMs)
   const width = model.high - model.low
   const clamp = (v: number) => Math.min(model.max, Math.max(model.min, v))
   const back = (v: number) => {
-    const inside = Math.min(model.high + width, Math.max(model.low - width, v))
-    return clamp(finite(unlinked(link, centre + unit * inside)))
+    return clamp(Math.min(model.high + width, Math.max(model.low - width, finite(unlinked(link, centre + unit * v)))))
   }
   const last = clamp(finite(series.values[n - 1]!))
   let recent = 0
@@ -147,7 +182,7 @@ export function predict(model: ForecastModel, series: StepSeries): HorizonForeca
   for (let i = since; i < n; i++) recent += z[i]! / (n - since)
   return model.horizons.map(({ horizon, k, beta, spread, quantiles, factors }) => {
     let change = 0
-    if (beta.length === frame.columns(k).length) {
+    if (beta.length === frame.columns().length) {
       const row = new Float64Array(beta.length)
       frame.fill(n - 1, k, row, 0)
       for (let j = 0; j < row.length; j++) change += row[j]! * beta[j]!
@@ -211,17 +246,18 @@ function standardise(series: StepSeries, link: Link) {
   const centre = v[v.length >> 1]!
   const typical = Math.max(steps[steps.length >> 1] ?? 0, 0.01 * meanStep)
   const unit = typical > 0 && typical < Infinity ? typical : 1
-  const low = (v[0]! - centre) / unit
-  const high = (v[v.length - 1]! - centre) / unit
+  const low = unlinked(link, v[0]!)
+  const high = unlinked(link, v[v.length - 1]!)
   return { centre, unit, low, high, samples: v.length, ...filled(series, link, centre, unit) }
 }
 
 /** Origins for learning, oldest first: origin and target must be samples. */
-function originRows(seen: Uint8Array, n: number, k: number, stepMs: number): Int32Array {
+function originRows(seen: Uint8Array, n: number, k: number, stepMs: number, tuning: Tuning): Int32Array {
   const from = Math.min(24, n >> 2)
-  const denseFrom = n - Math.floor(DENSE_MS / stepMs)
+  const denseFrom = n - Math.floor((tuning.denseDays * 86_400_000) / stepMs)
   const rows: number[] = []
-  for (let i = n - 1 - k; i >= from; i -= i > denseFrom ? 1 : SPARSE_STRIDE) if (seen[i] && seen[i + k]) rows.push(i)
+  for (let i = n - 1 - k; i >= from; i -= i > denseFrom ? 1 : tuning.sparseStride)
+    if (seen[i] && seen[i + k]) rows.push(i)
   return Int32Array.from(rows.reverse())
 }
 
@@ -313,6 +349,7 @@ function intervals(
   rows: Int32Array,
   k: number,
   local: LocalScales,
+  tuning: Tuning,
 ): Pick<HorizonModel, 'spread' | 'quantiles'> {
   const p = SPREAD_COLUMNS
   const sizes: number[] = []
@@ -333,14 +370,23 @@ function intervals(
   }
   const spread = new Float64Array(p)
   solve(gram, right, p, 0.02, new Float64Array(p * p), spread)
-  const list = Array.from(spread, finite)
+  const list = tuning.localScale ? Array.from(spread, (b) => finite(b * tuning.localShare)) : []
   const ratios = new Float64Array(sizes.length)
   let m = 0
   for (let r = 0; r < later.length; r++) {
     if (!Number.isNaN(later[r]!)) ratios[m++] = later[r]! / localScale(local, list, rows[r]!, k)
   }
   ratios.sort()
-  const q = LEVELS.map((level) => quantile(ratios, level)) as [number, number, number, number]
+  // Neighbouring residuals at k steps share most of their future: so many count as one. The levels move outwards as
+  // split conformal prediction does for that number.
+  const independent = Math.max(2, m / (1 + tuning.overlap * k))
+  const q = LEVELS.map((level) => {
+    const out = 0.5 + (level - 0.5) * (1 + 1 / independent)
+    return quantile(
+      ratios,
+      level < 0.5 ? Math.max(out, tuning.tail * level) : Math.min(out, 1 - tuning.tail * (1 - level)),
+    )
+  }) as [number, number, number, number]
   return { spread: list, quantiles: q }
 }
 
@@ -396,12 +442,10 @@ const FACTORS = ['level', 'trend', 'daily', 'weekly'] as const
 
 function quantile(sorted: Float64Array, level: number): number {
   if (sorted.length === 0) return 0
-  const x = level * (sorted.length - 1)
+  const x = Math.min(1, Math.max(0, level)) * (sorted.length - 1)
   const i = Math.floor(x)
   return sorted[i]! + (x - i) * ((sorted[i + 1] ?? sorted[i]!) - sorted[i]!)
 }
 
 const finite = (v: number): number =>
   Number.isFinite(v) ? v : v === Infinity ? Number.MAX_VALUE : v === -Infinity ? -Number.MAX_VALUE : 0
-
-export type { Design }
