@@ -7,6 +7,7 @@
  * `delivery_id`: the same for every attempt, so that doubles can be dropped.
  */
 import type { Millis } from '../base/time.ts'
+import type { CloseReason } from './alert.ts'
 import type { Severity } from './rule.ts'
 
 export const EVENTS = ['firing', 'escalated', 'resolved', 'test', 'digest'] as const
@@ -33,6 +34,12 @@ export interface NoticeAlert {
   readonly tags: readonly string[]
   readonly ruleName: string
   readonly condition: string
+  /** The worst value so far. */
+  readonly peakValue?: number | null
+  /** Why it ended; absent while it fires. */
+  readonly resolution?: CloseReason | null
+  /** Ids of the channels that were told before a rise, to no effect. */
+  readonly toldBefore?: readonly string[]
 }
 
 export interface Notice {
