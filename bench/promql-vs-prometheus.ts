@@ -1,8 +1,9 @@
 /**
  * Runs some two hundred varied queries against the engine and against Prometheus on the same data, and prints every difference
  * beyond 1e-12 relative. Exit code 1 when there is one.
- *   node bench/promql-vs-prometheus.ts [--port 18600] [--series 100] [--ticks 480] [--seed 42] [--show QUERY]
+ *   node bench/promql-vs-prometheus.ts [--port 18600] [--series 100] [--ticks 480] [--seed 42] [--random N] [--show QUERY]
  *   … --platform http://127.0.0.1:8000 --token TOKEN      a running, empty platform in place of the engine alone
+ * With --random, N expressions made at random take the place of the written ones.
  * Needs `prometheus` in PATH (Debian: prometheus). It is started on a temporary folder and stopped again.
  */
 import { spawn } from 'node:child_process'
@@ -15,7 +16,8 @@ import type { ApiAnswer } from '../src/metrics/query/operations.ts'
 import { queryOperations } from '../src/metrics/query/operations.ts'
 import type { BenchData } from './promql-data.ts'
 import { makeData } from './promql-data.ts'
-import { queries } from './promql-queries.ts'
+import { queries as written } from './promql-queries.ts'
+import { randomQueries } from './promql-random.ts'
 import { remoteWrite } from './promql-wire.ts'
 
 const { values: options } = parseArgs({
@@ -24,11 +26,14 @@ const { values: options } = parseArgs({
     series: { type: 'string', default: '100' },
     ticks: { type: 'string', default: '480' },
     seed: { type: 'string', default: '42' },
+    random: { type: 'string' },
     show: { type: 'string' },
     platform: { type: 'string' },
     token: { type: 'string' },
   },
 })
+
+const queries = options.random ? randomQueries(Number(options.random), Number(options.seed)) : written
 
 interface Sample {
   readonly metric: Record<string, string>
@@ -139,7 +144,7 @@ async function compare(data: BenchData, ours: Ask, theirs: Ask): Promise<void> {
   const middle = Math.round((start + end) / 2)
   let asked = 0
   let different = 0
-  for (const query of queries.filter((q) => !options.show || q === options.show)) {
+  for (const query of options.show ? [options.show] : queries) {
     const forms: ['query' | 'query_range', Record<string, string>][] = [
       ['query', { query, time: String(end) }],
       ['query', { query, time: String(middle + 0.5) }],

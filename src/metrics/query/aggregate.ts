@@ -89,84 +89,8 @@ function fold(ctx: Context, expr: Aggregate, input: Vector, grid: Grid): Vector 
 }
 
 const folds: Readonly<Partial<Record<AggregateOp, (count: number, dialect: Dialect) => Fold>>> = {
-  sum(steps) {
-    const lost = new Float64Array(steps)
-    return {
-      begin: () => {},
-      add(member, into, count) {
-        for (let k = 0; k < count; k++) {
-          if (member.present[k] === 0) continue
-          const value = member.values[k]!
-          if (into.present[k] === 0) {
-            into.present[k] = 1
-            into.values[k] = value
-            lost[k] = 0
-            continue
-          }
-          const sum = into.values[k]!
-          const total = sum + value
-          if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) lost[k] = 0
-          else lost[k]! += Math.abs(sum) >= Math.abs(value) ? sum - total + value : value - total + sum
-          into.values[k] = total
-        }
-      },
-      end(into, count) {
-        for (let k = 0; k < count; k++) into.values[k]! += lost[k]!
-      },
-    }
-  },
-  avg(steps) {
-    const lost = new Float64Array(steps)
-    const counts = new Float64Array(steps)
-    // Once the sum would pass the largest number, `into` holds the mean itself.
-    const incremental = new Uint8Array(steps)
-    const compensate = (k: number, base: number, value: number): number => {
-      const total = base + value
-      if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) lost[k] = 0
-      else lost[k]! += Math.abs(base) >= Math.abs(value) ? base - total + value : value - total + base
-      return total
-    }
-    return {
-      begin(count) {
-        incremental.fill(0, 0, count)
-      },
-      add(member, into, count) {
-        for (let k = 0; k < count; k++) {
-          if (member.present[k] === 0) continue
-          const value = member.values[k]!
-          if (into.present[k] === 0) {
-            into.present[k] = 1
-            into.values[k] = value
-            lost[k] = 0
-            counts[k] = 1
-            continue
-          }
-          const n = ++counts[k]!
-          const sum = into.values[k]!
-          if (incremental[k] === 0) {
-            const total = sum + value
-            if (total !== Number.POSITIVE_INFINITY && total !== Number.NEGATIVE_INFINITY) {
-              into.values[k] = compensate(k, sum, value)
-              continue
-            }
-            incremental[k] = 1
-            into.values[k] = sum / (n - 1)
-            lost[k]! /= n - 1
-          }
-          const share = (n - 1) / n
-          lost[k]! *= share
-          into.values[k] = compensate(k, share * into.values[k]!, value / n)
-        }
-      },
-      end(into, count) {
-        for (let k = 0; k < count; k++) {
-          const n = counts[k]!
-          const value = into.values[k]!
-          into.values[k] = incremental[k] === 1 ? value + lost[k]! : value / n + lost[k]! / n
-        }
-      },
-    }
-  },
+  sum: (steps, dialect) => (dialect === 2 ? plainSums() : compensatedSums(steps)),
+  avg: (steps, dialect) => (dialect === 2 ? runningMeans(steps) : compensatedMeans(steps)),
   count() {
     return {
       begin: () => {},
@@ -198,6 +122,130 @@ const folds: Readonly<Partial<Record<AggregateOp, (count: number, dialect: Diale
   max: () => extreme((value, best) => value > best),
   stdvar: (steps, dialect) => deviation(steps, dialect, false),
   stddev: (steps, dialect) => deviation(steps, dialect, true),
+}
+
+/** Added one to the other, as Prometheus 2 does: rounding included, so that differences of sums agree with it. */
+function plainSums(): Fold {
+  return {
+    begin: () => {},
+    add(member, into, count) {
+      for (let k = 0; k < count; k++) {
+        if (member.present[k] === 0) continue
+        if (into.present[k] === 0) {
+          into.present[k] = 1
+          into.values[k] = member.values[k]!
+        } else into.values[k]! += member.values[k]!
+      }
+    },
+    end: () => {},
+  }
+}
+
+function compensatedSums(steps: number): Fold {
+  const lost = new Float64Array(steps)
+  return {
+    begin: () => {},
+    add(member, into, count) {
+      for (let k = 0; k < count; k++) {
+        if (member.present[k] === 0) continue
+        const value = member.values[k]!
+        if (into.present[k] === 0) {
+          into.present[k] = 1
+          into.values[k] = value
+          lost[k] = 0
+          continue
+        }
+        const sum = into.values[k]!
+        const total = sum + value
+        if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) lost[k] = 0
+        else lost[k]! += Math.abs(sum) >= Math.abs(value) ? sum - total + value : value - total + sum
+        into.values[k] = total
+      }
+    },
+    end(into, count) {
+      for (let k = 0; k < count; k++) into.values[k]! += lost[k]!
+    },
+  }
+}
+
+/** The mean moved by each value, as Prometheus 2 does it. */
+function runningMeans(steps: number): Fold {
+  const counts = new Float64Array(steps)
+  const isInfinite = (value: number) => value === Number.POSITIVE_INFINITY || value === Number.NEGATIVE_INFINITY
+  return {
+    begin: () => {},
+    add(member, into, count) {
+      for (let k = 0; k < count; k++) {
+        if (member.present[k] === 0) continue
+        const value = member.values[k]!
+        if (into.present[k] === 0) {
+          into.present[k] = 1
+          into.values[k] = value
+          counts[k] = 1
+          continue
+        }
+        const n = ++counts[k]!
+        const mean = into.values[k]!
+        // An infinite mean stays what it is, unless the other infinity or NaN comes.
+        if (isInfinite(mean) && (value === mean || (!isInfinite(value) && !Number.isNaN(value)))) continue
+        into.values[k] = mean + (value / n - mean / n)
+      }
+    },
+    end: () => {},
+  }
+}
+
+function compensatedMeans(steps: number): Fold {
+  const lost = new Float64Array(steps)
+  const counts = new Float64Array(steps)
+  // Once the sum would pass the largest number, `into` holds the mean itself.
+  const incremental = new Uint8Array(steps)
+  const compensate = (k: number, base: number, value: number): number => {
+    const total = base + value
+    if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) lost[k] = 0
+    else lost[k]! += Math.abs(base) >= Math.abs(value) ? base - total + value : value - total + base
+    return total
+  }
+  return {
+    begin(count) {
+      incremental.fill(0, 0, count)
+    },
+    add(member, into, count) {
+      for (let k = 0; k < count; k++) {
+        if (member.present[k] === 0) continue
+        const value = member.values[k]!
+        if (into.present[k] === 0) {
+          into.present[k] = 1
+          into.values[k] = value
+          lost[k] = 0
+          counts[k] = 1
+          continue
+        }
+        const n = ++counts[k]!
+        const sum = into.values[k]!
+        if (incremental[k] === 0) {
+          const total = sum + value
+          if (total !== Number.POSITIVE_INFINITY && total !== Number.NEGATIVE_INFINITY) {
+            into.values[k] = compensate(k, sum, value)
+            continue
+          }
+          incremental[k] = 1
+          into.values[k] = sum / (n - 1)
+          lost[k]! /= n - 1
+        }
+        const share = (n - 1) / n
+        lost[k]! *= share
+        into.values[k] = compensate(k, share * into.values[k]!, value / n)
+      }
+    },
+    end(into, count) {
+      for (let k = 0; k < count; k++) {
+        const n = counts[k]!
+        const value = into.values[k]!
+        into.values[k] = incremental[k] === 1 ? value + lost[k]! : value / n + lost[k]! / n
+      }
+    },
+  }
 }
 
 function extreme(better: (value: number, best: number) => boolean): Fold {

@@ -16,12 +16,12 @@ const metricsOf = (series: readonly SeriesColumns[]): Metric[] =>
   series.map((s) => ({ labels: s.labels, dropName: false }))
 
 /**
- * Matched series. An instant query takes them in order of their labels, which shows in its answer; over several steps the
- * answer is sorted at the end.
+ * Matched series in order of their labels, as Prometheus has them: it shows in instant answers, in which of equal values
+ * `topk` takes, and in the last digits of sums.
  */
-function selectSeries(ctx: Context, selector: VectorSelector, from: Millis, to: Millis, grid: Grid): SeriesColumns[] {
-  const series = ctx.select(selector.matchers, from, to)
-  return grid.count === 1 ? series.sort((a, b) => compareLabels(a.labels, b.labels)) : series
+function selectSeries(ctx: Context, selector: VectorSelector, from: Millis, to: Millis): SeriesColumns[] {
+  const keyed = ctx.select(selector.matchers, from, to).map((series) => ({ series, labels: series.labels }))
+  return keyed.sort((a, b) => compareLabels(a.labels, b.labels)).map(({ series }) => series)
 }
 
 /** The name is the same for all, so it tells none apart. */
@@ -37,7 +37,7 @@ export function instantSelector(ctx: Context, selector: VectorSelector, grid: Gr
   const smoothed = selector.extended === 'smoothed'
   const from = first - lookback
   const to = smoothed ? last + lookback : last
-  const series = selectSeries(ctx, selector, from, to, grid)
+  const series = selectSeries(ctx, selector, from, to)
   const closed = ctx.dialect === 2
   return {
     metrics: metricsOf(series),
@@ -121,7 +121,7 @@ export function rangeSelector(ctx: Context, matrix: MatrixSelector, grid: Grid):
   const last = first + step * (grid.count - 1)
   const from = first - rangeMs - (selector.extended ? ctx.env.lookbackMs : 0)
   const to = last + (selector.extended === 'smoothed' ? ctx.env.lookbackMs : 0)
-  const series = selectSeries(ctx, selector, from, to, grid)
+  const series = selectSeries(ctx, selector, from, to)
   return {
     metrics: metricsOf(series),
     nameFree: oneName(selector.matchers),

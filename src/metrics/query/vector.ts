@@ -75,23 +75,35 @@ export function relabelled(
   })
   const free = !hasNames(metrics)
   if (groups.size === metrics.length) return { metrics, nameFree: free, fill }
+  // Merged at once, though nobody may ask for them: what cannot be merged is an error all the same.
   const members = [...groups.values()]
   const scratch = ctx.column(count)
+  const merged = members.map((group) => {
+    if (group.length === 1) return null
+    const column = ctx.column(count)
+    vector.fill(group[0]!, column)
+    for (let m = 1; m < group.length; m++) {
+      vector.fill(group[m]!, scratch)
+      for (let k = 0; k < count; k++) {
+        if (scratch.present[k] === 0) continue
+        if (column.present[k] !== 0) ctx.fail(SAME_LABELS)
+        column.present[k] = 1
+        column.values[k] = scratch.values[k]!
+      }
+    }
+    return column
+  })
   return {
     metrics: members.map((group) => metrics[group[0]!]!),
     nameFree: free,
     fill(index, into) {
-      const group = members[index]!
-      vector.fill(group[0]!, into)
-      for (let m = 1; m < group.length; m++) {
-        vector.fill(group[m]!, scratch)
-        for (let k = 0; k < count; k++) {
-          if (scratch.present[k] === 0) continue
-          if (into.present[k] !== 0) ctx.fail(SAME_LABELS)
-          into.present[k] = 1
-          into.values[k] = scratch.values[k]!
-        }
+      const column = merged[index]
+      if (!column) {
+        vector.fill(members[index]![0]!, into)
+        return
       }
+      into.values.set(column.values)
+      into.present.set(column.present)
     },
   }
 }
