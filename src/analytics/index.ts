@@ -11,7 +11,12 @@ export {
   THRESHOLD_DEFAULT,
   type View,
 } from './detectors/onset.ts'
+export { type Analytics, type AnalyticsSettings, startAnalytics } from './engine.ts'
+export type { Forecasts, Prediction, QualityRow } from './forecasting.ts'
+export type { Insight } from './insights/insight.ts'
 export { type AnalyticsNote, LiveDetector, type LiveOptions } from './live.ts'
 export type { PointNote, PointNotes } from './point-notes.ts'
 export { pointNotes, pointNotesTable } from './point-notes.ts'
+export { type TrainJob, train } from './training.ts'
+export { trainingThread } from './training-thread.ts'
 export { isTimeZone, zoneOffset } from './zone.ts'

@@ -19,6 +19,8 @@ import {
 } from '../metrics/index.ts'
 import { checkPoint, type DataPointBody, type Point, type PointSinks, pushPoints, refusal } from './data-points.ts'
 
+export { engineRoutes } from './surface/routes.ts'
+
 export interface AnalyticsRoutesDeps extends PointSinks {
   readonly clock: Clock
   /** Runs `readPoints` where the store can be read. */

@@ -4,8 +4,8 @@
  */
 import { join } from 'node:path'
 import { MessageChannel } from 'node:worker_threads'
-import { pointNotes } from '../analytics/index.ts'
-import { analyticsRoutes } from '../analytics/routes.ts'
+import { type AnalyticsNote, openAnalytics, pointNotes, startAnalytics, trainingThread } from '../analytics/index.ts'
+import { analyticsRoutes, engineRoutes } from '../analytics/routes.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { measureRuntime } from '../base/runtime.ts'
 import type { Scheduler } from '../base/scheduler.ts'
@@ -43,7 +43,7 @@ import { openConfigStore } from './config-store.ts'
 import type { ConsumersData } from './consumers.ts'
 import { dashboardSources } from './dashboard-sources.ts'
 import { openEvents } from './events.ts'
-import { createHealth, storeHealth } from './health.ts'
+import { createHealth, gaugeOf, storeHealth } from './health.ts'
 import type { ProcessLog } from './log.ts'
 import { childLog, performanceLine } from './log.ts'
 import { openOps } from './ops-db.ts'
@@ -220,9 +220,27 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       })
     })
 
+    const analyticsDb = openAnalytics(inData('analytics.db'))
+    undo.push(() => void analyticsDb.close())
+    const analyticsSettings = () => config.current.values.analytics
+    const analytics = startAnalytics({
+      db: analyticsDb,
+      scheduler,
+      log: log.with({ room: 'analytics' }),
+      telemetry,
+      appender: metrics,
+      settings: analyticsSettings,
+      points: (request) => queries.call('points', request),
+      train: trainingThread(beside('training-worker'), scheduler, log.with({ room: 'analytics' })),
+      samplesHeld: () => gaugeOf(telemetry, 'metrics_samples_held'),
+    })
+    undo.push(() => analytics.close())
+    analyticsNotes.on('message', (note: AnalyticsNote) => analytics.note(note))
+    health.check('analytics', () => ({ status: 'healthy', detail: analytics.active ? 'on' : 'off' }))
+
     const notes = pointNotes(ops)
     const dashboard = createDashboard({
-      sources: dashboardSources({ metrics, queries, health, events, clock, intervalMs: () => intervalMs }),
+      sources: dashboardSources({ metrics, queries, health, events, clock, analytics, intervalMs: () => intervalMs }),
       scheduler,
       config: () => config.current.values.dashboard,
       log: log.with({ room: 'dashboard' }),
@@ -240,6 +258,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
           secure: () => publicUrl()?.startsWith('https:') ?? false,
         }),
         ...analyticsRoutes({ clock, appender: metrics, notes, points: (request) => queries.call('points', request) }),
+        ...engineRoutes({ analytics, clock, settings: analyticsSettings }),
         ...metricsRoutes({
           clock,
           metrics,

@@ -60,10 +60,14 @@ export function createHealth(clock: Clock): Health {
   return health
 }
 
+/** The present value of a gauge of this process; 0 when it has none. */
+export function gaugeOf(telemetry: Telemetry, name: string): number {
+  return telemetry.snapshot().find((family) => family.name === name)?.samples[0]?.value ?? 0
+}
+
 /** The store of metrics as its own gauges tell it. */
 export function storeHealth(telemetry: Telemetry): Service {
-  const families = telemetry.snapshot()
-  const gauge = (name: string) => families.find((family) => family.name === name)?.samples[0]?.value ?? 0
+  const gauge = (name: string) => gaugeOf(telemetry, name)
   if (gauge('metrics_disk_full') > 0) return { status: 'degraded', detail: 'the disk is full, samples are refused' }
   const damaged = gauge('metrics_damaged_files')
   return damaged > 0

@@ -254,6 +254,7 @@ function gauges(telemetry: Telemetry, control: Control): void {
   const gauge = (name: string, help: string, figure: number) =>
     telemetry.gauge(name, help, {}, () => control.figures[figure]!)
   gauge('metrics_series', 'Series known.', FIGURE.liveSeries)
+  gauge('metrics_samples_held', 'Raw samples held in memory and segments.', FIGURE.heldSamples)
   gauge('metrics_head_chunks', 'Sealed chunks in memory.', FIGURE.headChunks)
   gauge('metrics_head_bytes', 'Bytes of samples in memory.', FIGURE.headBytes)
   gauge('metrics_wal_bytes', 'Bytes of the write-ahead log.', FIGURE.walBytes)

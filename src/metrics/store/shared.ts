@@ -85,6 +85,8 @@ export const FIGURE = {
   openBytes: 9,
   /** How long raw samples are kept, ms; set by the pipeline, may change. */
   retentionMs: 10,
+  /** Raw samples in head and segments; late ones stand in both a while. */
+  heldSamples: 11,
 } as const
 
 /** What a reader in another thread needs; may be sent in any message. */

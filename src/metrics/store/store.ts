@@ -264,6 +264,10 @@ export class Store {
     figures[FIGURE.walBytes] = this.#wal.bytes
     figures[FIGURE.liveSeries] = this.#table.live
     figures[FIGURE.headSamples] = this.#head.samples
+    figures[FIGURE.heldSamples] = segments.reduce(
+      (sum, segment) => sum + (segment.kind === 'raw' ? segment.samples : 0),
+      this.#head.samples,
+    )
     figures[FIGURE.segments] = segments.length
     figures[FIGURE.diskFull] = this.#disk.full ? 1 : 0
     figures[FIGURE.segmentBytes] = segments.reduce((sum, segment) => sum + segment.bytes, 0)
