@@ -207,7 +207,11 @@ export function startQueries(options: QueryServiceOptions): QueryService {
           },
           reject(error) {
             finish(job.ended ?? 'failed')
-            reject(job.ended ? new QueryStopped(job.ended, 'expression evaluation') : error)
+            reject(
+              job.ended && !(error instanceof QueryStopped)
+                ? new QueryStopped(job.ended, 'expression evaluation')
+                : error,
+            )
           },
         }
         const gone = () => {

@@ -345,7 +345,8 @@ export function rangeFunction(
       if (name === 'rate' || name === 'increase') noteNonCounter(ctx, ranges, index, into, grid.count, range.span)
     },
   }
-  return keepsName.has(name) ? vector : dropNames(ctx, vector, grid.count)
+  // Of absent_over_time only the presence counts: two series that are the same without their names do no harm.
+  return keepsName.has(name) || name === 'absent_over_time' ? vector : dropNames(ctx, vector, grid.count)
 }
 
 function checkParameters(ctx: Context, call: Call, params: readonly Float64Array[], grid: Grid): void {

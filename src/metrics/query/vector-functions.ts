@@ -5,6 +5,7 @@ import { METRIC_NAME } from '../labels.ts'
 import { textOf } from './aggregate.ts'
 import type { Call, CompiledMatcher, Expr } from './ast.ts'
 import { unwrap } from './ast.ts'
+import { type CivilDate, civilDate, daysInMonth } from './civil-date.ts'
 import type { Column, Context, Grid } from './context.ts'
 import { timeAt } from './context.ts'
 import type { Metric } from './labelset.ts'
@@ -46,21 +47,16 @@ const simple: Readonly<Record<string, (value: number) => number>> = {
 
 /** Dates are those of UTC; the value is in seconds, its fraction cut off. */
 function dates(): Record<string, (value: number) => number> {
-  const date = new Date(0)
-  const DAY = 86_400_000
-  const field = (read: () => number) => (value: number) => {
-    date.setTime(Math.trunc(value) * 1000)
-    return read()
-  }
+  const field = (read: (date: CivilDate) => number) => (value: number) => read(civilDate(value))
   return {
-    year: field(() => date.getUTCFullYear()),
-    month: field(() => date.getUTCMonth() + 1),
-    day_of_month: field(() => date.getUTCDate()),
-    day_of_week: field(() => date.getUTCDay()),
-    day_of_year: field(() => Math.floor((date.getTime() - Date.UTC(date.getUTCFullYear(), 0, 1)) / DAY) + 1),
-    days_in_month: field(() => new Date(Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + 1, 0)).getUTCDate()),
-    hour: field(() => date.getUTCHours()),
-    minute: field(() => date.getUTCMinutes()),
+    year: field((date) => date.year),
+    month: field((date) => date.month),
+    day_of_month: field((date) => date.day),
+    day_of_week: field((date) => date.weekday),
+    day_of_year: field((date) => date.dayOfYear),
+    days_in_month: field((date) => daysInMonth(date.year, date.month)),
+    hour: field((date) => date.hour),
+    minute: field((date) => date.minute),
   }
 }
 
