@@ -1,7 +1,10 @@
 /** Keys of alerting. */
-import { bool, type ConfigOf, integer, optionalText, seconds } from '../base/config-key.ts'
+import { bool, type ConfigOf, integer, type KeyOptions, optionalText, seconds, structure } from '../base/config-key.ts'
+import { wrongEntry } from './address.ts'
 
 const alerting = { file: 'alerting.yaml', live: true } as const
+
+const MAIL_ADDRESS = /^[^\s@<>,;:"]{1,64}@[A-Za-z0-9._-]{1,253}$/
 
 export const alertingKeys = {
   enabled: bool('alerting.enabled', true, {
@@ -43,6 +46,40 @@ export const alertingKeys = {
     unit: 'days',
     help: 'How long resolved alerts and deliveries are kept.',
   }),
+  deliveryAttempts: integer('alerting.delivery_attempts', 12, {
+    ...alerting,
+    min: 1,
+    max: 1_000,
+    unit: 'attempts',
+    help: 'How often a notice may fail before it is dead; a webhook says so itself (retry_attempts).',
+  }),
+  deliveryAgeMax: seconds('alerting.delivery_age_max', 21_600, {
+    ...alerting,
+    min: 10,
+    max: 604_800,
+    help: 'A notice that could not be delivered for this long is dead.',
+  }),
+  allowNetworks: texts('alerting.allow_networks', 'a list of networks such as 10.1.0.0/16, addresses, or host names', {
+    ...alerting,
+    env: 'ALERTING_ALLOW_NETWORKS',
+    help: 'Internal networks and hosts that channels may speak to; all others are refused.',
+    wrong: wrongEntry,
+  }),
+  heartbeatUrl: optionalText('alerting.heartbeat.url', {
+    ...alerting,
+    env: 'ALERTING_HEARTBEAT_URL',
+    secret: true,
+    pattern: /^https?:\/\/\S+$/,
+    expected: 'an address that begins with https://',
+    help: 'Asked again and again while the platform can alert, so that a service outside notices its silence.',
+  }),
+  heartbeatInterval: seconds('alerting.heartbeat.interval', 60, {
+    ...alerting,
+    env: 'ALERTING_HEARTBEAT_INTERVAL',
+    min: 1,
+    max: 86_400,
+    help: 'Time between two heartbeats.',
+  }),
   emailEnabled: bool('channels.email.enabled', false, { ...alerting, help: 'Whether the email channel sends.' }),
   smtpServer: optionalText('channels.email.smtp_server', {
     ...alerting,
@@ -69,6 +106,19 @@ export const alertingKeys = {
     secret: true,
     help: 'The password at the mail server.',
   }),
+  emailFrom: optionalText('channels.email.from_email', {
+    ...alerting,
+    env: 'SMTP_FROM',
+    pattern: MAIL_ADDRESS,
+    expected: 'an address such as alerts@example.org',
+    help: 'The sender of the email channel; the user at the mail server when that is an address.',
+  }),
+  emailTo: texts('channels.email.to_emails', 'a list of addresses such as ops@example.org', {
+    ...alerting,
+    env: 'SMTP_TO',
+    help: 'Who gets the mails of the email channel.',
+    wrong: (text) => (MAIL_ADDRESS.test(text) ? null : `expected an address such as ops@example.org, got "${text}"`),
+  }),
   slackEnabled: bool('channels.slack.enabled', false, { ...alerting, help: 'Whether the Slack channel sends.' }),
   slackWebhookUrl: optionalText('channels.slack.webhook_url', {
     ...alerting,
@@ -79,5 +129,24 @@ export const alertingKeys = {
     help: 'The incoming webhook of the Slack channel.',
   }),
 } as const
+
+/** Texts, as a list or separated by commas; none unless given. `wrong` says what is wrong with one. */
+function texts(path: string, expected: string, options: KeyOptions & { wrong: (text: string) => string | null }) {
+  const { wrong, ...rest } = options
+  return structure<readonly string[]>(
+    path,
+    [],
+    expected,
+    (raw) => {
+      const parts = typeof raw === 'string' ? raw.split(',').map((part) => part.trim()) : raw
+      if (raw === null || raw === '') return []
+      if (!Array.isArray(parts) || !parts.every((part) => typeof part === 'string')) throw new Error(expected)
+      const problem = parts.map(wrong).find((text) => text !== null)
+      if (problem) throw new Error(problem)
+      return parts
+    },
+    rest,
+  )
+}
 
 export type AlertingConfig = ConfigOf<typeof alertingKeys>
