@@ -26,6 +26,8 @@ function named(connection: string | undefined): readonly string[] {
   return names.filter((name) => !KEPT.has(name))
 }
 
+const BODILESS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
+
 /** The headers of a request as a process of the platform gets them. */
 export function toUpstream(request: IncomingMessage, requestId: string, keepUpgrade = false): string[] {
   const raw = request.rawHeaders
@@ -48,6 +50,10 @@ export function toUpstream(request: IncomingMessage, requestId: string, keepUpgr
   if (request.headers.host !== undefined) headers.push('X-Forwarded-Host', request.headers.host)
   if (keepUpgrade) headers.push('Connection', 'Upgrade', 'Upgrade', 'websocket')
   else if (request.headers['transfer-encoding'] !== undefined) headers.push('Transfer-Encoding', 'chunked')
+  // Left to itself, Node would announce a body in chunks for every POST that has none.
+  else if (request.headers['content-length'] === undefined && !BODILESS.has(request.method!)) {
+    headers.push('Content-Length', '0')
+  }
   return headers
 }
 

@@ -212,6 +212,20 @@ describe('a request', () => {
     expect((await ask(port, { path: '/304' })).headers.etag).toBe('"1"')
   })
 
+  test('without a body is passed on without one, as `curl -X POST` sends it', async () => {
+    const { port, backend } = await edgeWith()
+    await backend((request, response) => response.end(JSON.stringify(request.headers)))
+    const socket = connect(port, '127.0.0.1')
+    let text = ''
+    socket.on('data', (chunk) => {
+      text += chunk.toString()
+    })
+    socket.write('POST /start HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+    await new Promise((done) => socket.on('close', done))
+    expect(text).toContain('"content-length":"0"')
+    expect(text).not.toContain('transfer-encoding":"chunked')
+  })
+
   test('may be pipelined: answers come in order', async () => {
     const { port, backend } = await edgeWith()
     await backend(async (request, response) => {
