@@ -14,6 +14,25 @@ export const metricsKeys = {
     env: 'METRICS_RETENTION_DAYS',
     help: 'How long raw samples are kept.',
   }),
+  retentionBytes: integer('metrics.retention_bytes', 0, {
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    unit: 'bytes',
+    env: 'METRICS_RETENTION_BYTES',
+    help: 'Most bytes of segments; beyond, the oldest samples go. 0: no limit.',
+  }),
+  rollup5mDays: number('metrics.rollup_5m_days', 90, {
+    min: 0.01,
+    max: 36_500,
+    unit: 'days',
+    help: 'How long roll-ups of 5 minutes are kept.',
+  }),
+  rollup1hDays: number('metrics.rollup_1h_days', 730, {
+    min: 0.01,
+    max: 36_500,
+    unit: 'days',
+    help: 'How long roll-ups of an hour are kept.',
+  }),
   seriesMax: integer('metrics.series_max', 2_000_000, {
     min: 1,
     max: 10_000_000,

@@ -14,7 +14,7 @@ import type { Log } from '../base/log.ts'
 import { caller } from '../base/rpc.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { Millis } from '../base/time.ts'
-import { DAY } from '../base/time.ts'
+import { DAY, HOUR, MINUTE } from '../base/time.ts'
 import type { SampleColumns } from './columns.ts'
 import type { MetricsConfig } from './config.ts'
 import type { IngestFormat } from './ingest/decode.ts'
@@ -43,7 +43,14 @@ export interface MetricsOptions {
   readonly dir: string
   readonly config: Pick<
     MetricsConfig,
-    'retentionDays' | 'seriesMax' | 'labelsMax' | 'labelNameBytesMax' | 'labelValueBytesMax'
+    | 'retentionDays'
+    | 'retentionBytes'
+    | 'rollup5mDays'
+    | 'rollup1hDays'
+    | 'seriesMax'
+    | 'labelsMax'
+    | 'labelNameBytesMax'
+    | 'labelValueBytesMax'
   >
   readonly clock: Clock
   readonly log: Log
@@ -216,6 +223,8 @@ function storeConfig({ dir, config }: MetricsOptions): StoreConfig {
     ...storeDefaults,
     dir,
     retentionMs: config.retentionDays * DAY,
+    segmentBytesMax: config.retentionBytes,
+    rollupRetentionMs: { [5 * MINUTE]: config.rollup5mDays * DAY, [HOUR]: config.rollup1hDays * DAY },
     seriesMax: config.seriesMax,
     labelsMax: config.labelsMax,
     nameBytesMax: config.labelNameBytesMax,

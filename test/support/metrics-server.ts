@@ -43,6 +43,9 @@ export async function startMetricsServer(limits: { seriesMax?: number } = {}): P
   const metrics = await startMetrics({
     dir: join(dir, 'metrics'),
     config: {
+      retentionBytes: 0,
+      rollup5mDays: 90,
+      rollup1hDays: 730,
       retentionDays: 15,
       seriesMax: limits.seriesMax ?? 100_000,
       labelsMax: 64,

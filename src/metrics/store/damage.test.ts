@@ -238,7 +238,7 @@ describe('a full disk', () => {
   test('refuses, keeps reading, loses nothing that was answered, and recovers by itself', async (context) => {
     const dir = smallDisk(3 << 20)
     if (dir === null) return context.skip('this needs the right to mount a file system')
-    const disk = { ballastBytes: 1 << 20, reserveBytes: 256 << 10 }
+    const disk = { ballastBytes: 1 << 20, reserveBytes: 256 << 10, ballastAfterMs: 0 }
     const { log, errors } = listening()
     const store = open(dir, log, { disk })
     for (let i = 0; i < 5; i++) store.lookAtDisk()
@@ -279,7 +279,7 @@ describe('a full disk', () => {
 
   test('the ballast is made in steps, kept, released and made again', () => {
     const dir = scratch()
-    const disk = new Disk(dir, { ballastBytes: 10 << 20, reserveBytes: 1 }, silentLog)
+    const disk = new Disk(dir, { ballastBytes: 10 << 20, reserveBytes: 1, ballastAfterMs: 0 }, clock, silentLog)
     const size = () =>
       fs.existsSync(path.join(dir, 'ballast.tmp')) ? fs.statSync(path.join(dir, 'ballast.tmp')).size : 0
     disk.look()

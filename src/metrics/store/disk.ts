@@ -8,32 +8,41 @@
 import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
+import type { Clock } from '../../base/clock.ts'
 import type { Log } from '../../base/log.ts'
 
 export interface DiskOptions {
   readonly ballastBytes: number
   /** Less room than this counts as full. */
   readonly reserveBytes: number
+  /** The ballast is made when the store has been open so long: short runs need none. */
+  readonly ballastAfterMs: number
 }
 
-export const diskDefaults: DiskOptions = { ballastBytes: 64 << 20, reserveBytes: 32 << 20 }
+export const diskDefaults: DiskOptions = { ballastBytes: 64 << 20, reserveBytes: 32 << 20, ballastAfterMs: 30_000 }
 
-const STEP = 4 << 20
+/** The ballast grows by so many pieces of this size at a time. */
+const PIECE = 1 << 20
+const PIECES = 4
 
 export class Disk {
   readonly #dir: string
   readonly #file: string
   readonly #options: DiskOptions
   readonly #log: Log
+  readonly #clock: Clock
+  readonly #openedAt: number
   /** Samples are refused. */
   full = false
   #ballast: number
 
-  constructor(dir: string, options: DiskOptions, log: Log) {
+  constructor(dir: string, options: DiskOptions, clock: Clock, log: Log) {
     this.#dir = dir
     this.#file = path.join(dir, 'ballast.tmp')
     this.#options = options
     this.#log = log
+    this.#clock = clock
+    this.#openedAt = clock.monotonic()
     this.#ballast = fs.existsSync(this.#file) ? fs.statSync(this.#file).size : 0
   }
 
@@ -56,8 +65,9 @@ export class Disk {
     const free = this.free()
     const { ballastBytes, reserveBytes } = this.#options
     const missing = ballastBytes - this.#ballast
+    const young = this.#clock.monotonic() - this.#openedAt < this.#options.ballastAfterMs
     if (free < reserveBytes) this.#becomeFull()
-    else if (missing > 0 && free > missing + 2 * reserveBytes) this.#grow(Math.min(missing, STEP))
+    else if (missing > 0 && free > missing + 2 * reserveBytes && (this.full || !young)) this.#grow(missing)
     if (this.full && this.#ballast >= ballastBytes) {
       this.full = false
       this.#log.info('There is room on the disk again; samples are taken.')
@@ -76,14 +86,18 @@ export class Disk {
     this.release()
   }
 
-  #grow(bytes: number): void {
+  #grow(missing: number): void {
     try {
       const fd = fs.openSync(this.#file, this.#ballast === 0 ? 'w' : 'r+')
       try {
         // Noise, since file systems that compress would store zeros in no room.
-        fs.writeSync(fd, randomBytes(bytes), 0, bytes, this.#ballast)
+        const piece = randomBytes(Math.min(PIECE, missing))
+        for (let i = 0; i < PIECES && missing > 0; i++) {
+          const written = fs.writeSync(fd, piece, 0, Math.min(piece.length, missing), this.#ballast)
+          this.#ballast += written
+          missing -= written
+        }
         fs.fdatasyncSync(fd)
-        this.#ballast += bytes
       } finally {
         fs.closeSync(fd)
       }

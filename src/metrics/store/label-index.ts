@@ -207,8 +207,11 @@ export class LabelIndex {
         rest.push({ column, match, marked: null, symbol })
       } else rest.push({ column, match, marked: column ? this.#mark(column, match) : null, symbol: -1 })
     }
-    // Start from the equal matcher of the shortest column, else from any that an absent label does not fulfil.
-    rest.sort((a, b) => Number(a.symbol < 0) - Number(b.symbol < 0))
+    // Equal matchers first, those of labels with many values before: they leave the fewest series. Then those that an
+    // absent label does not fulfil.
+    const rank = ({ column, match, symbol }: (typeof rest)[number]) =>
+      symbol >= 0 ? -column!.values.count : match.absent ? 2 : 1
+    rest.sort((a, b) => rank(a) - rank(b))
     for (const { column, match, marked, symbol } of rest) {
       if (ids === null) {
         if (symbol >= 0) ids = column!.idsOf(symbol)

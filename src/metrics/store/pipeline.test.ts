@@ -22,7 +22,16 @@ afterEach(async () => {
 async function start(dir: string): Promise<Metrics> {
   const metrics = await startMetrics({
     dir,
-    config: { retentionDays: 15, seriesMax: 1000, labelsMax: 64, labelNameBytesMax: 256, labelValueBytesMax: 4096 },
+    config: {
+      retentionDays: 15,
+      retentionBytes: 0,
+      rollup5mDays: 90,
+      rollup1hDays: 730,
+      seriesMax: 1000,
+      labelsMax: 64,
+      labelNameBytesMax: 256,
+      labelValueBytesMax: 4096,
+    },
     clock: systemClock,
     log: silentLog,
     telemetry: createTelemetry(),

@@ -29,6 +29,7 @@ const GROUP_MS = 10
 const MAINTAIN_MS = 1000
 const CHECKPOINT_MS = 10_000
 const PLAN_MS = 60_000
+const DELETE_AT_ONCE = 2000
 
 export interface PipelineStart {
   readonly config: StoreConfig
@@ -91,7 +92,7 @@ export type PipelineOperations = {
   /** What became of work for the compaction thread; answers the next piece. */
   worked(done: { readonly work: Work; readonly result?: WorkResult; readonly error?: string }): Work | null
   /** Answers how many series there were, when their end is durable. */
-  delete(ids: readonly number[]): number
+  delete(ids: readonly number[]): Promise<number>
   /** Ends the store: all is durable and in segments. */
   stop(args: null): Promise<void>
 }
@@ -162,9 +163,13 @@ export function runPipeline(makeConsumers: (context: ConsumerContext) => readonl
       working = next !== null
       return next
     },
-    delete: (ids) => {
-      const count = store.deleteSeries(ids)
-      store.commit()
+    delete: async (ids) => {
+      let count = 0
+      for (let from = 0; from < ids.length; from += DELETE_AT_ONCE) {
+        count += store.deleteSeries(ids.slice(from, from + DELETE_AT_ONCE))
+        store.commit()
+        await rest()
+      }
       return count
     },
     stop: async () => {

@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from '../../base/clock.ts'
-import { AppError } from '../../base/errors.ts'
+import { AppError, unavailable } from '../../base/errors.ts'
 import type { Millis } from '../../base/time.ts'
 import type { Labels } from '../labels.ts'
 import type {
@@ -53,6 +53,7 @@ interface Run {
 }
 
 const CHUNKS_MAX = 10_000_000
+const TRIES_MAX = 100_000_000
 const LABELS_MAX = 50_000
 /** Pages and indexes of segments that a reader keeps. */
 const CACHE_BYTES = 48 << 20
@@ -195,7 +196,9 @@ class StoreReader implements ColumnReader {
     this.#series.refresh()
     const line = id * LINE
     const words = this.#series.words
-    for (;;) {
+    for (let tries = 0; ; tries++) {
+      // The writer moves things in microseconds; one that died in between must not hold us for ever.
+      if (tries > TRIES_MAX) throw unavailable('The metrics pipeline does not answer.')
       const version = Atomics.load(words, line + VERSION)
       if ((version & 1) === 1) continue
       this.#headRuns.length = 0

@@ -362,7 +362,12 @@ export class Segment {
     const end = block.chunkStart[entry + 1]!
     for (let c = block.chunkStart[entry]!; c < end; c++) {
       if (block.last[c]! < from || block.first[c]! > to) continue
-      this.#chunk(block.at[c]!, block.at[c + 1]! - block.at[c]!, block.first[c]!, block.last[c]!, onChunk)
+      try {
+        this.#chunk(block.at[c]!, block.at[c + 1]! - block.at[c]!, block.first[c]!, block.last[c]!, onChunk)
+      } catch (error) {
+        if (!(error instanceof FormatError || error instanceof RangeError)) throw error
+        this.onDamage(`a chunk at ${block.at[c]}`)
+      }
     }
   }
 

@@ -15,7 +15,15 @@ import type { Millis } from '../../base/time.ts'
 import { DAY, HOUR, MINUTE } from '../../base/time.ts'
 import type { SampleColumns } from '../columns.ts'
 import { decodeLabels } from '../labels.ts'
-import type { AppendOptions, AppendOutcome, AppendReport, Refusal, SeriesView, WalConsumer } from '../metrics.ts'
+import type {
+  AppendOptions,
+  AppendOutcome,
+  AppendReport,
+  ColumnReader,
+  Refusal,
+  SeriesView,
+  WalConsumer,
+} from '../metrics.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
 import type { CompactionJob, CompactionPolicy } from './compact.ts'
 import { FILES_A_JOB, planCompaction, planPurge } from './compact.ts'
@@ -28,6 +36,7 @@ import { Head } from './head.ts'
 import type { Manifest } from './manifest.ts'
 import { segmentsDir, writeManifest } from './manifest.ts'
 import type { LabelLimits } from './raw-labels.ts'
+import { openReader } from './reader.ts'
 import type { Claim, Samples } from './record.ts'
 import { decodeBatch, encodeBatch, samples } from './record.ts'
 import { openFiles } from './recover.ts'
@@ -144,11 +153,13 @@ export class Store {
     clock: Clock,
     log: Log,
     consumers: readonly WalConsumer[] | ((series: SeriesView) => readonly WalConsumer[]) = [],
+    mode: 'owner' | 'visitor' = 'owner',
   ) {
     this.#config = config
     this.#clock = clock
     this.#log = log
-    for (const dir of [path.join(config.dir, 'wal'), segmentsDir(config.dir)]) {
+    const owner = mode === 'owner'
+    for (const dir of owner ? [path.join(config.dir, 'wal'), segmentsDir(config.dir)] : []) {
       fs.mkdirSync(dir, { recursive: true, mode: 0o700 })
     }
     this.share = createShare(config.dir)
@@ -165,13 +176,14 @@ export class Store {
       this.#control,
     )
     this.#flushedAt = clock.monotonic()
-    const files = openFiles(config.dir, log, (id, bytes) => {
+    const restore = (id: number, bytes: Uint8Array) => {
       this.#table.restore(id, bytes)
       this.#forget(id)
-    })
+    }
+    const files = openFiles(config.dir, log, restore, owner)
     this.#manifest = files.manifest
     this.#nextFile = files.manifest.next
-    this.#disk = new Disk(config.dir, config.disk, log)
+    this.#disk = new Disk(config.dir, config.disk, clock, log)
     this.#control.figures[FIGURE.damagedFiles] = files.damaged
     this.#table.skipTo(files.seriesCount)
     this.#saved = files.seriesSaved
@@ -188,7 +200,7 @@ export class Store {
       newest: (id) => this.#newest(id),
     }
     this.#consumers = typeof consumers === 'function' ? consumers(view) : consumers
-    this.#wal = this.#replay()
+    this.#wal = this.#replay(owner)
   }
 
   /**
@@ -729,12 +741,12 @@ export class Store {
 
   // -------------------------------------------------------------------------------------------------- replay
 
-  #replay(): Wal {
+  #replay(repair: boolean): Wal {
     const batch = samples(4096)
     const after = new Map(this.#consumers.map((consumer) => [consumer, consumer.resumeAfter()] as const))
     const floats = () => this.#seriesArea.floats
     const { flushed } = this.#manifest
-    const { next, files, damage } = replayWal(path.join(this.#config.dir, 'wal'), true, (type, position, payload) => {
+    const { next, files, damage } = replayWal(path.join(this.#config.dir, 'wal'), repair, (type, position, payload) => {
       if (type === RECORD.delete) {
         const reader = new ByteReader(payload)
         for (let n = reader.varint(); n > 0; n--) {
@@ -772,6 +784,15 @@ export class Store {
     const last = Math.max(next - 1, flushed, ...after.values())
     return new Wal(path.join(this.#config.dir, 'wal'), last + 1, files)
   }
+}
+
+/**
+ * Reads a store that nobody has open (a stopped platform, a backup): nothing on the disk is changed. Replays the WAL
+ * into the memory of this thread.
+ */
+export function openOffline(dir: string, clock: Clock, log: Log): ColumnReader {
+  const store = new Store({ ...storeDefaults, dir, retentionMs: Number.MAX_SAFE_INTEGER }, clock, log, [], 'visitor')
+  return openReader(store.share, clock)
 }
 
 const diskFull = () => unavailable('The disk is full: no samples are taken until there is room.', 10, 'disk_full')
