@@ -17,11 +17,22 @@ export interface DesignOptions {
   readonly periods: readonly number[]
 }
 
+/** Which columns there are: decided by the length of the history at the fit, kept with the model. */
+export interface Shape {
+  readonly lags: readonly number[]
+  readonly means: readonly number[]
+  /** Steps of the short periods. */
+  readonly rounds: readonly number[]
+  readonly daily: boolean
+  readonly weekly: boolean
+  readonly harmonics: number
+}
+
 export interface Design {
   /** What each column belongs to; the same at every horizon, an even number. */
-  columns(): readonly Factor[]
-  /** Writes the row of origin `i`, horizon `k`, into `out` at `at`. */
-  fill(i: number, k: number, out: Float64Array, at: number): void
+  readonly columns: readonly Factor[]
+  /** Writes the row of origin `i`, horizon `k` steps, into `out` from `start` on. */
+  fill(i: number, k: number, out: Float64Array, start: number): void
 }
 
 const LAGS = [1, 2, 3, 4, 5, 6, 8, 11]
@@ -32,49 +43,47 @@ const DAY_MINUTES = 1440
 const PROFILE_GAIN = 0.15
 const PROFILE_HALF_WIDTH_MINUTES = 10
 
+/** Columns that a history of `steps` steps can teach. */
+export function shapeOf(steps: number, stepMs: number, options: DesignOptions): Shape {
+  const day = stepsOf(DAY_MINUTES, stepMs)
+  const daily = day >= 24 && steps >= day * 1.2
+  return {
+    lags: LAGS.filter((lag) => lag * 16 <= steps),
+    means: MEANS.filter((width) => width * 8 <= steps),
+    rounds: options.periods.map((m) => stepsOf(m, stepMs)).filter((period) => period >= 3 && steps >= period * 6),
+    daily,
+    weekly: daily && steps >= 8 * day,
+    harmonics: !daily || steps < 2 * day ? 0 : steps < 4 * day ? Math.min(4, options.harmonics) : options.harmonics,
+  }
+}
+
 /**
  * `values` without gaps, centred and in units of the typical step (so sums lose no digits). `firstStep` numbers the
- * steps since the epoch. Windows count steps, seasons count minutes; `kMax` is the longest horizon.
+ * steps since the epoch. Windows count steps, seasons count minutes.
  */
-export function design(
-  values: Float64Array,
-  firstStep: number,
-  stepMs: number,
-  kMax: number,
-  options: DesignOptions,
-): Design {
-  const n = values.length
-  const day = Math.round((DAY_MINUTES * 60_000) / stepMs)
+export function design(values: Float64Array, firstStep: number, stepMs: number, shape: Shape): Design {
+  const { lags, means, daily, weekly, harmonics } = shape
+  const day = stepsOf(DAY_MINUTES, stepMs)
   const week = 7 * day
-  const sums = prefixSums(values)
-  const lags = LAGS.filter((lag) => lag * 16 <= n)
-  const means = MEANS.filter((width) => width * 8 <= n)
   const half = Math.floor((PROFILE_HALF_WIDTH_MINUTES * 60_000) / stepMs)
-  const daily = day >= 24 && n >= day * 1.2 && kMax + half < day
-  const weekly = daily && n >= week + day
-  const harmonics = !daily || n < 2 * day ? 0 : n < 4 * day ? Math.min(4, options.harmonics) : options.harmonics
-  const profile = daily ? seasonProfile(values, sums, day, half, kMax) : new Float64Array(0)
-  const rounds = options.periods
-    .map((minutes) => Math.round((minutes * 60_000) / stepMs))
-    .filter((period) => period >= 3 && n >= period * 6)
-    .map((period) => ({ period, profile: seasonProfile(values, sums, period, 0, period) }))
+  const sums = prefixSums(values)
+  const profile = daily ? seasonProfile(values, sums, day, half, day) : new Float64Array(0)
+  const rounds = shape.rounds.map((period) => ({ period, profile: seasonProfile(values, sums, period, 0, period) }))
   const sine = new Float64Array(day)
   for (let i = 0; i < day; i++) sine[i] = Math.sin((2 * Math.PI * i) / day)
   const quarter = day / 4
   const phase0 = ((firstStep % day) + day) % day
 
-  const columns = (): readonly Factor[] => {
-    const kinds: Factor[] = ['trend']
-    for (const _ of lags) kinds.push('level')
-    for (const width of means) kinds.push(width >= SLOW_MEAN ? 'trend' : 'level')
-    for (const _ of rounds) kinds.push('level', 'level')
-    if (weekly) kinds.push('weekly', 'weekly')
-    for (let q = 0; q < 2 * harmonics; q++) kinds.push('daily')
-    if (kinds.length % 2 === 1) kinds.push('level')
-    return kinds
-  }
+  const columns: Factor[] = ['trend']
+  for (const _ of lags) columns.push('level')
+  for (const width of means) columns.push(width >= SLOW_MEAN ? 'trend' : 'level')
+  for (const _ of rounds) columns.push('level', 'level')
+  if (daily) columns.push('daily', 'daily', 'daily', 'daily')
+  if (weekly) columns.push('weekly', 'weekly')
+  for (let q = 0; q < 2 * harmonics; q++) columns.push('daily')
+  const padded = columns.length % 2 === 1
+  if (padded) columns.push('level')
 
-  const total = columns().length
   const fill = (i: number, k: number, out: Float64Array, start: number): void => {
     const now = values[i]!
     let at = start
@@ -96,16 +105,18 @@ export function design(
       out[at++] = ahead === 0 ? 0 : round.profile[i + ahead]! - now
     }
     if (daily) {
-      const then = i + k - day
+      // The newest day on which all that the column reads is past.
+      const then = i + k - day * Math.ceil((k + half) / day)
       const known = then >= 0
       const same = i - day >= 0
       out[at++] = known ? values[then]! - now : 0
       out[at++] = same ? values[i - day]! - now : 0
-      out[at++] = known ? profile[i + k]! - now : 0
+      out[at++] = known ? profile[then + day]! - now : 0
       out[at++] = same ? profile[i]! - now : 0
     }
     if (weekly) {
-      const then = i + k - week >= 0 ? i + k - week : i + k - day
+      const lastWeek = i + k - week * Math.ceil(k / week)
+      const then = lastWeek >= 0 ? lastWeek : i + k - day * Math.ceil(k / day)
       const same = i - week >= 0 ? i - week : i - day
       out[at++] = then >= 0 ? values[then]! - now : 0
       out[at++] = same >= 0 ? values[same]! - now : 0
@@ -115,10 +126,12 @@ export function design(
       out[at++] = sine[(q * phase) % day]!
       out[at++] = sine[Math.round(q * phase + quarter) % day]!
     }
-    if (at < start + total) out[at] = 0
+    if (padded) out[at] = 0
   }
   return { columns, fill }
 }
+
+const stepsOf = (minutes: number, stepMs: number): number => Math.max(1, Math.round((minutes * 60_000) / stepMs))
 
 function prefixSums(values: Float64Array): Float64Array {
   const sums = new Float64Array(values.length + 1)

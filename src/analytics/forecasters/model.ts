@@ -8,8 +8,8 @@
  * `fitModel` is the dear part, `predict` the cheap one; a model fitted once may predict from any later history of the
  * same series. No clock, no randomness: the same history gives the same numbers.
  */
-import type { DesignOptions, Factor } from './features.ts'
-import { design } from './features.ts'
+import type { DesignOptions, Factor, Shape } from './features.ts'
+import { design, shapeOf } from './features.ts'
 import { fitLad, solve } from './lad.ts'
 import type { Bounds, Link } from './link.ts'
 import { boundsOf, chooseLink, linked, unlinked } from './link.ts'
@@ -35,8 +35,8 @@ export interface HorizonForecast {
   readonly trend: 'increasing' | 'decreasing' | 'stable'
   /** What the forecast rests on; shares that sum to 1. */
   readonly factors: Readonly<Record<Factor, number>>
-  /** `regression` (least absolute deviations) or `last-value` (too short or too still a history). */
-  readonly model: 'regression' | 'last-value'
+  /** `regression` by least absolute deviations, or a baseline that was better or all there is history for. */
+  readonly model: 'regression' | 'last-value' | 'same-time-yesterday'
 }
 
 /** All that a fit learnt; plain data, fit for JSON. */
@@ -54,7 +54,7 @@ export interface ForecastModel {
   /** Steps in the history of the fit, which decide the columns. */
   readonly steps: number
   readonly samples: number
-  readonly design: DesignOptions
+  readonly shape: Shape
   readonly horizons: readonly HorizonModel[]
 }
 
@@ -66,10 +66,16 @@ export interface HorizonModel {
   readonly beta: readonly number[]
   /** Coefficients of the logarithm of the local scale. */
   readonly spread: readonly number[]
-  /** Residual quantiles at 2.5, 10, 90 and 97.5 %, in local scales. */
-  readonly quantiles: readonly [number, number, number, number]
+  /** Of the residuals, in local scales. */
+  readonly quantiles: Quantiles
   readonly factors: Readonly<Record<Factor, number>>
+  /** Quantiles of what the baselines miss by, in units. */
+  readonly naive: Quantiles
+  readonly seasonal: Quantiles | null
 }
+
+/** At 2.5, 10, 90 and 97.5 %. */
+export type Quantiles = readonly [number, number, number, number]
 
 /** What the fit is made of; the bench takes parts away to see what each brings. */
 export interface Tuning {
@@ -83,7 +89,7 @@ export interface Tuning {
   /** Residuals below this, in typical steps, count as squares. */
   readonly foot: number
   readonly ridge: number
-  /** Blocks of the rolling origin. */
+  /** Blocks of the rolling origin, at most; each is several horizons long. */
   readonly blocks: number
   readonly design: DesignOptions
   readonly link: boolean
@@ -93,6 +99,7 @@ export interface Tuning {
   readonly overlap: number
   /** How far the local scale follows its regression, 0 to 1. */
   readonly localShare: number
+  /** Levels of the intervals move no further out than this share of their tail. */
   readonly tail: number
 }
 
@@ -109,7 +116,7 @@ export const TUNING: Tuning = {
   link: true,
   shrink: true,
   localScale: true,
-  overlap: 1.5,
+  overlap: 1,
   localShare: 0.7,
   tail: 0.6,
 }
@@ -117,6 +124,9 @@ export const TUNING: Tuning = {
 const LEVELS = [0.025, 0.1, 0.9, 0.975] as const
 /** Fewer rows than this a column: no regression. */
 const ROWS_PER_COLUMN = 3
+/** Fewer independent residuals: no interval of the regression's own. */
+const INDEPENDENT_MIN = 3
+const ONLY_DAILY: Readonly<Record<Factor, number>> = { level: 0, trend: 0, daily: 1, weekly: 0 }
 const ONLY_LEVEL: Readonly<Record<Factor, number>> = { level: 1, trend: 0, daily: 0, weekly: 0 }
 
 /** Learns one series. Any finite history is accepted; a constant or very short one gives the last value. */
@@ -127,15 +137,18 @@ export function fitModel(series: StepSeries, options: ForecastOptions, tuning: T
   const link: Link = tuning.link ? chooseLink(values) : { kind: 'plain' }
   const { centre, unit, z, seen, low, high, samples } = standardise(series, link)
   const ks = options.horizons.map((minutes) => Math.max(1, Math.round((minutes * 60_000) / stepMs)))
-  const frame = design(z, firstStep, stepMs, Math.max(...ks), tuning.design)
-  const local = localScales(z, firstStep, stepMs)
+  const shape = shapeOf(n, stepMs, tuning.design)
+  const frame = design(z, firstStep, stepMs, shape)
+  const local = localScales(z, stepMs)
+  const day = Math.round(86_400_000 / stepMs)
   let start = new Float64Array(0)
   const horizons = options.horizons.map((horizon, h): HorizonModel => {
     const k = ks[h]!
-    const kinds = frame.columns()
+    const kinds = frame.columns
     const p = kinds.length
     const rows = originRows(seen, n, k, stepMs, tuning)
-    if (rows.length < ROWS_PER_COLUMN * p || rows.length < 24) return lastValueModel(horizon, k, z, seen, local, n)
+    const plain = lastValueModel(horizon, k, z, seen, rows, day)
+    if (rows.length < ROWS_PER_COLUMN * p) return plain
     const N = rows.length
     const x = new Float64Array(N * p)
     const y = new Float64Array(N)
@@ -150,56 +163,83 @@ export function fitModel(series: StepSeries, options: ForecastOptions, tuning: T
     const fit = fitLad(
       { x, y, weight, rows: N, columns: p, ...tuning, ...(warm ? tuning.warm : {}) },
       start,
-      tuning.blocks,
+      Math.max(4, Math.min(tuning.blocks, Math.floor(N / (5 * k)))),
       rows,
       k,
     )
     const pull = tuning.shrink ? shrinkage(y, fit.later) : 1
     for (let r = 0; r < N; r++) fit.later[r] = y[r]! - pull * (y[r]! - fit.later[r]!)
-    const { spread, quantiles } = intervals(fit.later, rows, k, local, tuning)
+    const band = intervals(fit.later, rows, k, local, tuning)
+    if (band === null) return plain
     const beta = Array.from(fit.beta, (b) => pull * b)
-    return { horizon, k, beta, spread, quantiles, factors: shares(x, N, p, fit.beta, kinds) }
+    return { ...plain, ...band, beta, factors: shares(x, N, p, fit.beta, kinds) }
   })
-  return { link, ...bounds, centre, unit, low, high, stepMs, steps: n, samples, design: tuning.design, horizons }
+  return { link, ...bounds, centre, unit, low, high, stepMs, steps: n, samples, shape, horizons }
+}
+
+/** One horizon's forecast, and those of the two plain methods it has to beat. */
+export interface Candidates {
+  readonly own: HorizonForecast
+  /** The last value. */
+  readonly naive: HorizonForecast
+  /** The value at the target's time yesterday; null with too little history. */
+  readonly seasonal: HorizonForecast | null
 }
 
 /** Forecasts from the end of `series` by a model fitted on the same history or an earlier part of it. */
 export function predict(model: ForecastModel, series: StepSeries): HorizonForecast[] {
+  return candidates(model, series).map(({ own }) => own)
+}
+
+/** As `predict`, with the baselines beside. */
+export function candidates(model: ForecastModel, series: StepSeries): Candidates[] {
   const { link, centre, unit } = model
   const n = series.values.length
   const { z } = filled(series, link, centre, unit)
-  const kMax = Math.max(...model.horizons.map((h) => h.k))
-  const frame = design(z, series.firstStep, series.stepMs, kMax, model.design)
-  const local = localScales(z, series.firstStep, series.stepMs)
+  const frame = design(z, series.firstStep, series.stepMs, model.shape)
+  const local = localScales(z, series.stepMs)
+  const day = Math.round(86_400_000 / series.stepMs)
   const width = model.high - model.low
-  const clamp = (v: number) => Math.min(model.max, Math.max(model.min, v))
+  const last = finite(series.values[n - 1]!)
+  // A model may meet values outside the range it was fitted on.
+  const low = Math.min(model.low, last) - width
+  const high = Math.max(model.high, last) + width
   const back = (v: number) => {
-    return clamp(Math.min(model.high + width, Math.max(model.low - width, finite(unlinked(link, centre + unit * v)))))
+    const value = Math.min(high, Math.max(low, finite(unlinked(link, centre + unit * v))))
+    return Math.min(model.max, Math.max(model.min, finite(value)))
   }
-  const last = clamp(finite(series.values[n - 1]!))
+  const now = z[n - 1]!
   let recent = 0
   const since = Math.max(0, n - 6)
   for (let i = since; i < n; i++) recent += z[i]! / (n - since)
-  return model.horizons.map(({ horizon, k, beta, spread, quantiles, factors }) => {
-    let change = 0
-    if (beta.length === frame.columns().length) {
-      const row = new Float64Array(beta.length)
-      frame.fill(n - 1, k, row, 0)
-      for (let j = 0; j < row.length; j++) change += row[j]! * beta[j]!
+  const row = new Float64Array(frame.columns.length)
+  return model.horizons.map(({ horizon, k, beta, spread, quantiles, factors, naive, seasonal }) => {
+    const around = (m: number, [q025, q10, q90, q975]: Quantiles, s: number, name: HorizonForecast['model']) => {
+      const mean = back(m)
+      const lower80 = Math.min(mean, back(m + q10 * s))
+      const upper80 = Math.max(mean, back(m + q90 * s))
+      const lower95 = Math.min(lower80, back(m + q025 * s))
+      const upper95 = Math.max(upper80, back(m + q975 * s))
+      const still = (0.25 * (q90 - q10) * s) / 2
+      const trend: HorizonForecast['trend'] =
+        m - recent > still ? 'increasing' : recent - m > still ? 'decreasing' : 'stable'
+      const basis = name === 'regression' ? factors : name === 'same-time-yesterday' ? ONLY_DAILY : ONLY_LEVEL
+      return { horizon, mean, lower80, upper80, lower95, upper95, trend, factors: basis, model: name }
     }
-    const m = z[n - 1]! + finite(change)
-    const s = localScale(local, spread, n - 1, k)
-    const [q025, q10, q90, q975] = quantiles
-    const mean = beta.length === 0 ? last : back(m)
-    const lower80 = Math.min(mean, back(m + q10 * s))
-    const upper80 = Math.max(mean, back(m + q90 * s))
-    const lower95 = Math.min(lower80, back(m + q025 * s))
-    const upper95 = Math.max(upper80, back(m + q975 * s))
-    const move = m - recent
-    const still = 0.25 * Math.max(0, (q90 - q10) / 2) * s
-    const trend = move > still ? 'increasing' : move < -still ? 'decreasing' : 'stable'
-    const name = beta.length === 0 ? 'last-value' : 'regression'
-    return { horizon, mean, lower80, upper80, lower95, upper95, trend, factors, model: name }
+    const plain = around(now, naive, 1, 'last-value')
+    const then = n - 1 + k - day * Math.ceil(k / day)
+    let own = plain
+    if (beta.length > 0) {
+      frame.fill(n - 1, k, row, 0)
+      let change = 0
+      for (let j = 0; j < row.length; j++) change += row[j]! * beta[j]!
+      own = around(now + finite(change), quantiles, localScale(local, spread, n - 1, k), 'regression')
+    }
+    return {
+      own,
+      naive: plain,
+      seasonal: seasonal !== null && then >= 0 ? around(z[then]!, seasonal, 1, 'same-time-yesterday') : null,
+    }
   })
 }
 
@@ -288,11 +328,13 @@ interface LocalScales {
   readonly slow: Float64Array
   /** By time of day, running a day past the end; empty without two days. */
   readonly daily: Float64Array
+  readonly day: number
+  readonly half: number
   readonly z: Float64Array
 }
 
 /** How restless the series has been: just now, lately, and at this time on earlier days; as logarithms. */
-function localScales(z: Float64Array, firstStep: number, stepMs: number): LocalScales {
+function localScales(z: Float64Array, stepMs: number): LocalScales {
   const n = z.length
   const fast = new Float64Array(n)
   const slow = new Float64Array(n)
@@ -301,7 +343,7 @@ function localScales(z: Float64Array, firstStep: number, stepMs: number): LocalS
   let sum = 0
   const sums = new Float64Array(n + 1)
   for (let i = 0; i < n; i++) {
-    const step = i === 0 ? 1 : Math.min(CALM, Math.abs(z[i]! - z[i - 1]!))
+    const step = i === 0 ? 1 : Math.abs(z[i]! - z[i - 1]!)
     sum += step
     sums[i + 1] = sum
     a += Math.max(0.2, 1 / (i + 1)) * (step - a)
@@ -319,18 +361,16 @@ function localScales(z: Float64Array, firstStep: number, stepMs: number): LocalS
     daily[s] = s < 2 * day ? mean : daily[s - day]! + 0.3 * (mean - daily[s - day]!)
   }
   for (let s = 0; s < daily.length; s++) daily[s] = Math.log((s < day ? 1 : daily[s]!) + 0.1)
-  void firstStep
-  return { fast, slow, daily, z }
+  return { fast, slow, daily, day, half, z }
 }
-const CALM = 1e6
 const SPREAD_COLUMNS = 5
 
 function spreadRow(local: LocalScales, i: number, k: number, out: Float64Array): void {
-  const ahead = i + k
+  const ahead = i + k - local.day * (Math.ceil((k + local.half) / local.day) - 1)
   out[0] = 1
   out[1] = local.fast[i]!
   out[2] = local.slow[i]!
-  out[3] = ahead < local.daily.length ? local.daily[ahead]! : local.slow[i]!
+  out[3] = local.daily.length > 0 ? local.daily[Math.max(0, ahead)]! : local.slow[i]!
   out[4] = Math.max(-20, Math.min(20, local.z[i]!)) / 10
 }
 
@@ -343,17 +383,23 @@ function localScale(local: LocalScales, spread: readonly number[], i: number, k:
   return Math.exp(Math.max(-20, Math.min(20, sum)))
 }
 
-/** Local scale by a regression of log |residual|, then quantiles of the residuals in local scales. */
+/**
+ * Local scale by a regression of log |residual|, then quantiles of the residuals in local scales. `null` when there are
+ * too few residuals to know.
+ */
 function intervals(
   later: Float64Array,
   rows: Int32Array,
   k: number,
   local: LocalScales,
   tuning: Tuning,
-): Pick<HorizonModel, 'spread' | 'quantiles'> {
+): Pick<HorizonModel, 'spread' | 'quantiles'> | null {
   const p = SPREAD_COLUMNS
   const sizes: number[] = []
   for (let r = 0; r < later.length; r++) if (!Number.isNaN(later[r]!)) sizes.push(Math.abs(later[r]!))
+  // Neighbouring residuals at k steps share most of their future: so many count as one.
+  const independent = sizes.length / (1 + tuning.overlap * k)
+  if (independent < INDEPENDENT_MIN) return null
   sizes.sort((a, b) => a - b)
   const foot = 0.1 * (sizes[sizes.length >> 1] ?? 1) + 1e-6
   const gram = new Float64Array(p * p)
@@ -377,47 +423,64 @@ function intervals(
     if (!Number.isNaN(later[r]!)) ratios[m++] = later[r]! / localScale(local, list, rows[r]!, k)
   }
   ratios.sort()
-  // Neighbouring residuals at k steps share most of their future: so many count as one. The levels move outwards as
-  // split conformal prediction does for that number.
-  const independent = Math.max(2, m / (1 + tuning.overlap * k))
+  // The levels move outwards as split conformal prediction does for that number of residuals.
+  const widen = 1 + 1 / independent
   const q = LEVELS.map((level) => {
-    const out = 0.5 + (level - 0.5) * (1 + 1 / independent)
-    return quantile(
-      ratios,
-      level < 0.5 ? Math.max(out, tuning.tail * level) : Math.min(out, 1 - tuning.tail * (1 - level)),
+    const out = 0.5 + (level - 0.5) * widen
+    return (
+      widen *
+      quantile(ratios, level < 0.5 ? Math.max(out, tuning.tail * level) : Math.min(out, 1 - tuning.tail * (1 - level)))
     )
-  }) as [number, number, number, number]
-  return { spread: list, quantiles: q }
+  })
+  return { spread: list, quantiles: q as unknown as Quantiles }
 }
 
-/** A history too short for a regression: quantiles of a random walk with the steps seen, widened for their number. */
+/**
+ * The last value with the quantiles of its own misses, and yesterday's value with its; where there are too few misses
+ * to tell, those of a random walk with the steps seen.
+ */
 function lastValueModel(
   horizon: number,
   k: number,
   z: Float64Array,
   seen: Uint8Array,
-  local: LocalScales,
-  n: number,
+  rows: Int32Array,
+  day: number,
 ): HorizonModel {
   let squares = 0
   let count = 0
-  for (let i = 1; i < n; i++) {
+  for (let i = 1; i < z.length; i++) {
     if (!seen[i] || !seen[i - 1]) continue
     squares += (z[i]! - z[i - 1]!) ** 2
     count++
   }
-  void local
-  const deviation = count === 0 ? 0 : Math.sqrt(squares / count) * Math.sqrt(k)
-  // Student's quantiles for few steps, near enough: Gaussian times 1 + 2/count.
-  const wide = deviation * (1 + 2 / Math.max(1, count))
+  // Few steps say little about the next ones: Gaussian quantiles times 1 + 4/count.
+  const wide = count === 0 ? 0 : Math.sqrt((squares / count) * k) * (1 + 4 / count)
+  const walk: Quantiles = [-1.96 * wide, -1.2816 * wide, 1.2816 * wide, 1.96 * wide]
+  const naive = rows.length >= 10 * k + 50 ? missQuantiles(z, seen, rows, k, k) : null
   return {
     horizon,
     k,
     beta: [],
     spread: [],
-    quantiles: [-1.96 * wide, -1.2816 * wide, 1.2816 * wide, 1.96 * wide],
+    quantiles: walk,
     factors: ONLY_LEVEL,
+    naive: naive ?? walk,
+    seasonal: missQuantiles(z, seen, rows, k, day * Math.ceil(k / day)),
   }
+}
+
+/** Quantiles of z[target] − z[target − lag] over the origins; null with fewer than a hundred. */
+function missQuantiles(z: Float64Array, seen: Uint8Array, rows: Int32Array, k: number, lag: number): Quantiles | null {
+  const misses = new Float64Array(rows.length)
+  let m = 0
+  for (let r = 0; r < rows.length; r++) {
+    const target = rows[r]! + k
+    if (target >= lag && seen[target - lag]) misses[m++] = z[target]! - z[target - lag]!
+  }
+  if (m < 100) return null
+  const sorted = misses.subarray(0, m).sort()
+  return LEVELS.map((level) => quantile(sorted, level)) as unknown as Quantiles
 }
 
 /** Mean size of each factor's part of the predicted changes; what stays where it is counts as level. */
