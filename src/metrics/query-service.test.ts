@@ -40,16 +40,7 @@ beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'om-query-'))
   metrics = await startMetrics({
     dir,
-    config: {
-      retentionBytes: 0,
-      rollup5mDays: 90,
-      rollup1hDays: 730,
-      retentionDays: 15,
-      seriesMax: 10_000,
-      labelsMax: 64,
-      labelNameBytesMax: 256,
-      labelValueBytesMax: 4096,
-    },
+    config: fallbacks(metricsKeys),
     clock: systemClock,
     log: silentLog,
     telemetry: createTelemetry(),

@@ -22,6 +22,7 @@ import { parse } from './parse.ts'
 import { extendedSamples, rangeFunction } from './range-functions.ts'
 import type { Ranges } from './ranges.ts'
 import { instantSelector, rangeSelector, subqueryRanges } from './ranges.ts'
+import { rolledFunction } from './rollups.ts'
 import type { Vector } from './vector.ts'
 import { broadcast, columnVector, dropNames, mapColumns, settleNames } from './vector.ts'
 import * as functions from './vector-functions.ts'
@@ -206,7 +207,13 @@ class Evaluator {
     const scalarAt = (i: number) => this.scalar(args[i]!, grid)
     const range = args.find((arg) => arg.type === 'matrix')
     if (range) {
-      const ranges = this.ranges(range, grid)
+      const inner = unwrap(range)
+      const found =
+        inner.kind === 'matrix'
+          ? rangeSelector(ctx, inner, grid, (rolled) => rolledFunction(ctx, call, rolled, grid))
+          : this.ranges(inner, grid)
+      if (!('load' in found)) return found
+      const ranges = found
       const params = args.filter((arg) => arg.type === 'scalar').map((arg) => this.scalar(arg, grid))
       const result = rangeFunction(ctx, call, ranges, params, grid)
       return name === 'absent_over_time' ? functions.absent(ctx, result, ranges.matchers, grid) : result
@@ -269,7 +276,7 @@ class Evaluator {
 
   ranges(expr: Expr, grid: Grid): Ranges {
     const inner = unwrap(expr)
-    if (inner.kind === 'matrix') return rangeSelector(this.#ctx, inner, grid)
+    if (inner.kind === 'matrix') return rangeSelector<never>(this.#ctx, inner, grid, () => null)
     if (inner.kind === 'subquery')
       return subqueryRanges(this.#ctx, inner, grid, (child, childGrid) => this.vector(child, childGrid))
     return this.#ctx.fail(`expected a range vector, got ${expr.type}`)

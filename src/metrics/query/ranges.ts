@@ -10,6 +10,8 @@ import type { Column, Context, Grid } from './context.ts'
 import { dropStale, isStaleAt } from './context.ts'
 import type { Metric } from './labelset.ts'
 import { compareLabels } from './labelset.ts'
+import type { RolledRange } from './rollups.ts'
+import { warnOfMissing } from './rollups.ts'
 import type { Vector } from './vector.ts'
 
 const metricsOf = (series: readonly SeriesColumns[]): Metric[] =>
@@ -38,6 +40,7 @@ export function instantSelector(ctx: Context, selector: VectorSelector, grid: Gr
   const from = first - lookback
   const to = smoothed ? last + lookback : last
   const series = selectSeries(ctx, selector, from, to)
+  warnOfMissing(ctx, series, first, selector.span)
   const closed = ctx.dialect === 2
   return {
     metrics: metricsOf(series),
@@ -114,7 +117,13 @@ export interface Ranges {
   load(index: number): SampleBuffer
 }
 
-export function rangeSelector(ctx: Context, matrix: MatrixSelector, grid: Grid): Ranges {
+/** With `rolled`, roll-ups may serve what raw samples no longer can: its answer is then the result. */
+export function rangeSelector<T>(
+  ctx: Context,
+  matrix: MatrixSelector,
+  grid: Grid,
+  rolled: (range: RolledRange) => T | null,
+): Ranges | T {
   const { selector } = matrix
   const rangeMs = ctx.positiveDuration(matrix.range)
   const { first, step } = ctx.reference(selector, grid)
@@ -122,6 +131,9 @@ export function rangeSelector(ctx: Context, matrix: MatrixSelector, grid: Grid):
   const from = first - rangeMs - (selector.extended ? ctx.env.lookbackMs : 0)
   const to = last + (selector.extended === 'smoothed' ? ctx.env.lookbackMs : 0)
   const series = selectSeries(ctx, selector, from, to)
+  const served = selector.extended ? null : rolled({ selector, series, rangeMs, first, step })
+  if (served) return served
+  warnOfMissing(ctx, series, from, matrix.span)
   return {
     metrics: metricsOf(series),
     nameFree: oneName(selector.matchers),
