@@ -72,6 +72,8 @@ export interface Anomalies {
   list(filter: AnomalyFilter): Anomaly[]
   get(id: string): Anomaly | null
   events(since: Millis, limit: number): AnomalyEvent[]
+  /** What the verdict `noise` would hide; null for an unknown id. */
+  effect(id: string, now: Millis): Effect | null
   /** Records a verdict in place of an earlier one; null for an unknown id. */
   judge(id: string, verdict: Verdict): Effect | null
   /** Takes a verdict back; false when there was none. */
@@ -128,6 +130,18 @@ export function openAnomalies(db: Database): Anomalies {
     )
   const hiddenBy = (row: Row, known: { anomaly: string; pattern: Pattern }[]) =>
     row.verdict === 'real' ? null : (known.find(({ pattern }) => matches(pattern, row))?.anomaly ?? null)
+
+  function effectOf(row: Row, now: Millis): Effect {
+    const pattern = patternOf(row)
+    const before = db
+      .prepare(`SELECT ${COLUMNS} WHERE a.series = ? AND a.at >= ? ORDER BY a.at DESC`)
+      .all(row.series, now - SHOWN_EFFECT_MS) as Row[]
+    // The verdict in question replaces the one that its own row may have now.
+    const hides = before
+      .filter((b) => (b.id === row.id || b.verdict !== 'real') && matches(pattern, b))
+      .map((b) => b.id)
+    return { pattern: inWords(pattern, apiName(row.metric)), hides }
+  }
 
   return {
     list(filter) {
@@ -187,31 +201,35 @@ export function openAnomalies(db: Database): Anomalies {
         ]
       })
     },
+    effect(id, now) {
+      const row = one.get(id) as Row | undefined
+      return row ? effectOf(row, now) : null
+    },
     judge(id, verdict) {
       return tx(db, () => {
         const row = one.get(id) as Row | undefined
         if (!row) return null
-        const pattern: Pattern = {
-          series: row.series,
-          view: row.view,
-          upwards: row.value > row.expected,
-          deviationsMax: row.deviations * STRONGER,
-          around: row.season === 'none' ? null : Math.floor((row.at % DAY) / 60_000),
-        }
+        const pattern = patternOf(row)
         db.prepare(
           'INSERT OR REPLACE INTO feedback (anomaly, verdict, note, who, at, pattern) VALUES (?, ?, ?, ?, ?, ?)',
         ).run(id, verdict.verdict, verdict.note, verdict.who, verdict.at, JSON.stringify(pattern))
         if (verdict.verdict === 'real') return { pattern: 'real: nothing is hidden', hides: [] }
-        const before = db
-          .prepare(`SELECT ${COLUMNS} WHERE a.series = ? AND a.at >= ? ORDER BY a.at DESC`)
-          .all(row.series, verdict.at - SHOWN_EFFECT_MS) as Row[]
-        const hides = before.filter((b) => b.verdict !== 'real' && matches(pattern, b)).map((b) => b.id)
-        return { pattern: inWords(pattern, apiName(row.metric)), hides }
+        return effectOf(row, verdict.at)
       })
     },
     unjudge: (id) => db.prepare('DELETE FROM feedback WHERE anomaly = ?').run(id).changes > 0,
     countSince: (since) =>
       (db.prepare('SELECT count(*) AS n FROM anomalies WHERE at >= ?').get(since) as { n: number }).n,
+  }
+}
+
+function patternOf(row: Row): Pattern {
+  return {
+    series: row.series,
+    view: row.view,
+    upwards: row.value > row.expected,
+    deviationsMax: row.deviations * STRONGER,
+    around: row.season === 'none' ? null : Math.floor((row.at % DAY) / 60_000),
   }
 }
 

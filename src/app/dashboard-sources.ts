@@ -1,5 +1,5 @@
 /** What the dashboard reads, made from the metrics façade, the query worker, analytics, and what front tells of its processes. */
-import type { Anomalies, Anomaly } from '../analytics/index.ts'
+import type { Analytics, Anomaly, Insight } from '../analytics/index.ts'
 import type { Clock } from '../base/clock.ts'
 import { DAY, MINUTE, toIso } from '../base/time.ts'
 import type { DashboardAnomaly, DashboardInsight, DashboardSources, ForecastView } from '../dashboard/index.ts'
@@ -14,44 +14,8 @@ export interface DashboardSourcesDeps {
   readonly health: Health
   readonly events: Events
   readonly clock: Clock
-  readonly analytics?: AnalyticsView
+  readonly analytics?: Pick<Analytics, 'active' | 'lastActivity' | 'anomalies' | 'forecasts' | 'insights'>
   intervalMs(): number
-}
-
-/** The part of the analytics engine that the dashboard reads. */
-export interface AnalyticsView {
-  readonly active: boolean
-  readonly lastActivity: number | null
-  readonly anomalies: Pick<Anomalies, 'list'>
-  readonly forecasts: {
-    /** Newest first. */
-    predictions(filter: { metricName?: string; limit: number }): readonly PredictionView[]
-    quality(metricName?: string): readonly { horizon: number; inUse: string; why: string }[]
-  }
-  insights(filter: { limit: number }): readonly InsightView[]
-}
-
-interface PredictionView {
-  readonly metricName: string
-  readonly horizon: number
-  readonly madeAt: number
-  readonly target: number
-  readonly value: number
-  readonly lower80: number
-  readonly upper80: number
-  readonly confidence: number
-  readonly model: string
-}
-
-interface InsightView {
-  readonly id: string
-  readonly type: string
-  readonly title: string
-  readonly description: string
-  readonly confidence: number
-  readonly impact: 'low' | 'medium' | 'high'
-  readonly recommendations: readonly string[]
-  readonly lastSeenAt: number
 }
 
 const platform = { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1] }
@@ -80,12 +44,10 @@ export function dashboardSources(deps: DashboardSourcesDeps): DashboardSources {
   }
 }
 
-/** Most forecasts of one metric that are looked through for the newest: more than it has horizons. */
-const HORIZONS_MAX = 32
 /** An insight is of now while one of the last three cycles saw it; it stays listed for a day. */
 const INSIGHT_LASTS_MS = 15 * MINUTE
 
-function fromAnalytics(analytics: AnalyticsView, clock: Clock) {
+function fromAnalytics(analytics: NonNullable<DashboardSourcesDeps['analytics']>, clock: Clock) {
   return {
     engines: () => ({ analytics: { active: analytics.active, lastActivity: analytics.lastActivity } }),
     forecasts: (names: readonly string[]) => names.flatMap((name) => newestForecasts(analytics, name)),
@@ -104,12 +66,9 @@ function fromAnalytics(analytics: AnalyticsView, clock: Clock) {
   } satisfies Partial<DashboardSources>
 }
 
-const WITHDRAWN = /^withdrawn:\s*/
-
-function newestForecasts(analytics: AnalyticsView, metricName: string): ForecastView[] {
-  const made = analytics.forecasts.predictions({ metricName, limit: HORIZONS_MAX })
-  const newest = made.filter((one) => one.madeAt === made[0]!.madeAt)
-  const why = newest.some((one) => WITHDRAWN.test(one.model)) ? analytics.forecasts.quality(metricName) : []
+function newestForecasts({ forecasts }: Pick<Analytics, 'forecasts'>, metricName: string): ForecastView[] {
+  const newest = forecasts.latest(metricName)
+  const why = newest.some((one) => one.standing === 'withdrawn') ? forecasts.quality(metricName) : []
   return newest.map((one) => ({
     metric: metricName,
     madeAt: one.madeAt,
@@ -120,9 +79,10 @@ function newestForecasts(analytics: AnalyticsView, metricName: string): Forecast
     upper: one.upper80,
     coverage: 0.8,
     confidence: one.confidence,
-    withdrawn: WITHDRAWN.test(one.model)
-      ? (why.find((row) => row.horizon === one.horizon)?.why ?? 'A plain guess did better so far.')
-      : null,
+    withdrawn:
+      one.standing === 'withdrawn'
+        ? (why.find((row) => row.horizon === one.horizon)?.why ?? 'a plain guess did better')
+        : null,
   }))
 }
 
@@ -150,7 +110,7 @@ const anomalyOf = (anomaly: Anomaly): DashboardAnomaly => ({
   },
 })
 
-const insightOf = (insight: InsightView): DashboardInsight => ({
+const insightOf = (insight: Insight): DashboardInsight => ({
   id: insight.id,
   type: insight.type,
   category: insight.type,

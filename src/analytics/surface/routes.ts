@@ -97,6 +97,7 @@ export function engineRoutes(deps: EngineRoutesDeps): Route[] {
     predictions(deps),
     insights(deps),
     anomalies(deps),
+    anomaly(deps),
     anomalyEvents(deps),
     feedback(deps),
     takeBack(deps),
@@ -313,6 +314,32 @@ const anomalyEvents = ({ analytics, clock, settings }: EngineRoutesDeps) =>
 const Id = Type.Object({ id: Type.String({ minLength: 1, maxLength: 100 }) })
 const unknownAnomaly = (id: string) => notFound('anomaly_not_found', `There is no anomaly ${id}.`)
 
+const WithEffect = Type.Object({
+  ...AnomalySchema.properties,
+  effect: Type.Object({
+    pattern: Type.String(),
+    hides: Type.Array(Type.String(), { description: 'Ids of the last 90 days, its own among them.' }),
+  }),
+})
+
+const anomaly = ({ analytics, clock, settings }: EngineRoutesDeps) =>
+  route({
+    method: 'GET',
+    path: `${base}/anomalies/:id`,
+    access: 'viewer',
+    tag,
+    summary: 'One anomaly, with what the verdict noise would hide',
+    params: Id,
+    data: WithEffect,
+    handler({ params }) {
+      const found = analytics.anomalies.get(params.id)
+      const effect = analytics.anomalies.effect(params.id, clock.now())
+      if (!found || !effect) throw unknownAnomaly(params.id)
+      const json = anomalyJson(found, settings().anomalyThreshold)
+      return { data: { ...json, effect: { pattern: effect.pattern, hides: [...effect.hides] } } }
+    },
+  })
+
 const feedback = ({ analytics, clock, settings }: EngineRoutesDeps) =>
   route({
     method: 'POST',
@@ -326,10 +353,7 @@ const feedback = ({ analytics, clock, settings }: EngineRoutesDeps) =>
       verdict: Type.Union([Type.Literal('real'), Type.Literal('noise')]),
       note: Type.Optional(Type.String({ maxLength: 1000 })),
     }),
-    data: Type.Object({
-      ...AnomalySchema.properties,
-      effect: Type.Object({ pattern: Type.String(), hides: Type.Array(Type.String()) }),
-    }),
+    data: WithEffect,
     handler({ params, body, principal }) {
       const verdict = { ...body, note: body.note ?? null, who: principal!.name, at: clock.now() }
       const effect = analytics.anomalies.judge(params.id, verdict)
