@@ -13,7 +13,7 @@ import { ColumnBuilder } from '../columns.ts'
 import { labelsOf, labelValue } from '../labels.ts'
 import { sampleBuffer } from '../metrics.ts'
 import { Disk } from './disk.ts'
-import { readManifest, segmentsDir } from './manifest.ts'
+import { readManifest, segmentsDir, writeManifest } from './manifest.ts'
 import { openReader } from './reader.ts'
 import type { StoreConfig } from './store.ts'
 import { Store, storeDefaults } from './store.ts'
@@ -199,9 +199,7 @@ describe('segments', () => {
   test('a file of a newer format stops the start and says so', async () => {
     const dir = await filled()
     const manifest = { ...readManifest(dir)!, version: 99 }
-    const text = JSON.stringify(manifest)
-    const { crc32 } = await import('node:zlib')
-    fs.writeFileSync(path.join(dir, 'manifest.json'), `${text}\n${crc32(text).toString(16)}\n`)
+    writeManifest(dir, manifest)
     expect(() => open(dir)).toThrow(/newer version/)
   })
 })

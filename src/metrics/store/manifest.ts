@@ -1,6 +1,6 @@
 /**
- * The manifest: which segments count, and how far the WAL is in them. One small file, replaced as a whole; its second
- * line is the checksum of the first. What a crash left beside it is thrown away: it is in the WAL still.
+ * The manifest: which segments count, and how far the WAL is in them. One small file, replaced as a whole, with a
+ * checksum in it. What a crash left beside it is thrown away: it is in the WAL still.
  */
 import fs from 'node:fs'
 import path from 'node:path'
@@ -42,22 +42,26 @@ export const segmentName = (number: number): string => `${String(number).padStar
 export const segmentsDir = (dir: string): string => path.join(dir, 'segments')
 
 export function writeManifest(dir: string, manifest: Manifest): void {
-  const text = JSON.stringify(manifest)
-  replaceFile(path.join(dir, FILE), `${text}\n${crc32(text).toString(16)}\n`)
+  replaceFile(path.join(dir, FILE), JSON.stringify({ crc32: checksum(manifest), manifest }))
 }
 
-/** Null when there is none, or it is damaged. Throws when a newer program wrote it. */
+const checksum = (manifest: Manifest): string => crc32(JSON.stringify(manifest)).toString(16)
+
+/** Null when there is none, or it is damaged. Throws `NewerFormatError` when a newer program wrote it. */
 export function readManifest(dir: string): Manifest | null {
-  let lines: string[]
+  const file = path.join(dir, FILE)
+  if (!fs.existsSync(file)) return null
+  let manifest: Manifest
   try {
-    lines = fs.readFileSync(path.join(dir, FILE), 'utf8').split('\n')
-  } catch {
-    return null
+    const content = JSON.parse(fs.readFileSync(file, 'utf8')) as { crc32: string; manifest: Manifest }
+    if (checksum(content.manifest) !== content.crc32) return null
+    manifest = content.manifest
+  } catch (error) {
+    // Not JSON, or gone in this moment.
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
   }
-  const [text = '', crc] = lines
-  if (crc32(text).toString(16) !== crc) return null
-  const manifest = JSON.parse(text) as Manifest
-  if (manifest.version > MANIFEST_VERSION) throw new NewerFormatError(path.join(dir, FILE), manifest.version)
+  if (manifest.version > MANIFEST_VERSION) throw new NewerFormatError(file, manifest.version)
   return manifest
 }
 
