@@ -90,6 +90,8 @@ const FIRST_CYCLE_MS = 15_000
 /** Bins are read this long after they end, so that the last samples are in. */
 const READ_MS = 14 * DAY
 const RECENT_POINTS = 10
+/** A metric whose newest full bin began longer ago than this is not forecast. */
+const STALE_MS = 4 * BIN_MS
 
 export function startAnalytics(deps: AnalyticsDeps): Analytics {
   const { db, scheduler, log, telemetry } = deps
@@ -152,6 +154,8 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
       // The running bin is not full yet: its mean would be one of another length.
       const full = read.view.binTimes.findLastIndex((t) => t + BIN_MS <= now) + 1
       if (read.samples < settings.minDataPoints || full === 0) continue
+      // What has stopped coming has no future to tell.
+      if (now - read.view.binTimes[full - 1]! > STALE_MS) continue
       inputs.push({
         metric: metric.name,
         times: read.view.binTimes.subarray(0, full),
