@@ -62,6 +62,18 @@ describe('a process that ends', () => {
     expect(gaps).toEqual([0, 250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000])
   })
 
+  test('is back soon each time that it did come up, however short that was', async () => {
+    const { scheduler, supervisor, starts, end, say } = supervised()
+    supervisor.add('control', 'control')
+    for (let i = 0; i < 9; i++) {
+      say('control', 'ready')
+      end('control', 'signal SIGKILL')
+      await scheduler.run(1_000)
+    }
+    const gaps = starts.slice(1).map((at, i) => at - i * 1_000)
+    expect(gaps).toEqual([0, 250, 500, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000])
+  })
+
   test('after it was ready for a while, it is started again at once however often', async () => {
     const { scheduler, supervisor, starts, end, say } = supervised()
     supervisor.add('control', 'control')

@@ -6,7 +6,8 @@
  *   any ──stop──▶ draining ──end──▶ stopped
  *
  * The first restart is immediate. A process that keeps ending soon after its start is started after 0.25 s, 0.5 s,
- * 1 s … up to 15 s; one that was ready for a while begins at zero again. Every step is a `ProcessEvent`.
+ * 1 s … up to 15 s; one that was ready waits 1 s at most, and after a while of being ready it begins at zero again.
+ * Every step is a `ProcessEvent`.
  * How a process is made is handed in, so that this file knows neither fork nor sockets.
  */
 import type { Cancel, Scheduler } from '../base/scheduler.ts'
@@ -51,6 +52,8 @@ export interface Supervisor {
 }
 
 const BACK_OFF_MS = [0, 250, 500, 1_000, 2_000, 4_000, 8_000, 15_000]
+/** One that gets ready serves in between: it is back within two seconds, however often it is killed. */
+const BACK_OFF_READY_MS = 1_000
 /** Ready for this long, an end is news and no longer part of a row of failed starts. */
 const STEADY_MS = 3_000
 
@@ -121,6 +124,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
   }
 
   function end(watched: Watched, how: string) {
+    const wasReady = watched.readySince !== null
     const steady = watched.readySince !== null && clock.monotonic() - watched.readySince >= STEADY_MS
     watched.handle = null
     watched.lastExit = how
@@ -133,7 +137,8 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       changed()
       return
     }
-    const wait = BACK_OFF_MS[Math.min(steady ? 0 : watched.failures, BACK_OFF_MS.length - 1)]!
+    const backOff = BACK_OFF_MS[Math.min(steady ? 0 : watched.failures, BACK_OFF_MS.length - 1)]!
+    const wait = wasReady ? Math.min(backOff, BACK_OFF_READY_MS) : backOff
     watched.failures = steady ? 1 : watched.failures + 1
     watched.restarts++
     watched.state = 'backing_off'
