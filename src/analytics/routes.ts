@@ -65,6 +65,7 @@ const addDataPoint = (deps: AnalyticsRoutesDeps) =>
     access: 'operator',
     tag: 'analytics',
     summary: 'Stores one data point',
+    unmetered: true,
     idempotent: true,
     body: DataPoint,
     data: StoredPoint,
@@ -91,6 +92,7 @@ const dataPoints = (deps: AnalyticsRoutesDeps) => {
     access: 'operator',
     tag: 'analytics',
     summary: 'Stores up to 10,000 data points; bad ones are told apart, the others are stored',
+    unmetered: true,
     idempotent: true,
     bodyLimitBytes: 16 * 1024 * 1024,
     // Each entry is checked on its own, so that one bad point does not refuse the others.

@@ -49,7 +49,7 @@ function describeFields(fields: readonly FieldError[]): string {
   const first = fields[0]
   if (!first) return 'The request is not valid.'
   const more = fields.length > 1 ? ` (and ${fields.length - 1} more)` : ''
-  return `${first.path}: ${first.message}${more}`
+  return `${first.path || 'body'}: ${first.message}${more}`
 }
 
 /** The message of anything thrown. */

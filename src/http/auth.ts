@@ -14,7 +14,14 @@ export interface Authenticator {
   alive(credential: string): boolean
 }
 
-export const SESSION_COOKIE = 'om_session'
+/**
+ * The name of the session cookie. Browsers keep cookies by host whatever the port: of several platforms on one machine
+ * each needs a name of its own.
+ */
+export function sessionCookie(headers: Headers): string {
+  const port = /:(\d+)$/.exec(hostOf(headers) ?? '')?.[1]
+  return port === undefined ? 'om_session' : `om_session_${port}`
+}
 
 /** The principal of a request, or null when it brings no credential. A credential that does not hold is a 401. */
 export function principalOf(headers: IncomingHttpHeaders, authenticator: Authenticator): Principal | null {
@@ -25,7 +32,7 @@ export function principalOf(headers: IncomingHttpHeaders, authenticator: Authent
     if (!principal) throw unauthorized('The token is not valid.', 'token_not_valid')
     return principal
   }
-  const cookie = readCookie(headers.cookie, SESSION_COOKIE)
+  const cookie = readCookie(headers.cookie, sessionCookie(headers))
   if (cookie === null) return null
   const principal = authenticator.bySession(cookie)
   if (!principal) throw unauthorized('The session has ended. Log in again.', 'session_ended')
@@ -57,8 +64,15 @@ export function sameOrigin(headers: IncomingHttpHeaders, publicUrl: string | nul
   if (origin === undefined || !URL.canParse(origin)) return false
   const host = new URL(origin).host
   if (publicUrl !== null && URL.canParse(publicUrl) && new URL(publicUrl).host === host) return true
-  const forwarded = headers['x-forwarded-host']
-  return host === (typeof forwarded === 'string' ? forwarded : headers.host)?.toLowerCase()
+  return host === hostOf(headers)?.toLowerCase()
+}
+
+type Headers = Readonly<Record<string, string | string[] | undefined>>
+
+/** The host that the client asked for: front says it, and in front's absence the request itself. */
+function hostOf(headers: Headers): string | undefined {
+  const host = headers['x-forwarded-host'] ?? headers.host
+  return typeof host === 'string' ? host : undefined
 }
 
 /** The value of one cookie of the header. */

@@ -64,16 +64,21 @@ export function parseJson(body: Uint8Array, depthMax: number): unknown {
   return value
 }
 
-/** Text that may hold `__proto__` (also escaped) or a number beyond a double. */
-const SUSPICIOUS = /__proto__|\\u005f|[0-9][eE]\+?[0-9]{3}|[0-9]{300}/i
+/** Text that may hold `__proto__` (also escaped), half a character, or a number beyond a double. */
+const SUSPICIOUS = /__proto__|\\u(?:005f|d[89a-f])|[0-9][eE]\+?[0-9]{3}|[0-9]{300}/i
 
 function refuseUnsafe(value: unknown, path: string): void {
   if (typeof value === 'number' && !Number.isFinite(value)) {
     throw invalid([{ path, message: 'must be a finite number' }])
   }
+  // It has no UTF-8: what is stored would not be what was sent.
+  if (typeof value === 'string' && !value.isWellFormed()) {
+    throw invalid([{ path, message: 'holds half a character (a lone surrogate)' }])
+  }
   if (typeof value !== 'object' || value === null) return
   for (const [key, inner] of Object.entries(value)) {
     const at = path === '' ? key : `${path}.${key}`
+    if (!key.isWellFormed()) throw invalid([{ path, message: 'has a name with half a character (a lone surrogate)' }])
     if (key === '__proto__') throw invalid([{ path: at, message: 'is not allowed as a name' }])
     refuseUnsafe(inner, at)
   }

@@ -30,7 +30,12 @@ export function openApi(routes: readonly Route[], version: string): object {
     components: {
       securitySchemes: {
         token: { type: 'http', scheme: 'bearer' },
-        session: { type: 'apiKey', in: 'cookie', name: 'om_session' },
+        session: {
+          type: 'apiKey',
+          in: 'cookie',
+          name: 'om_session',
+          description: 'On another port than 80 or 443: om_session_PORT.',
+        },
       },
       schemas: { Error: errorSchema },
     },

@@ -88,6 +88,11 @@ export interface RouteShape<P extends TObject, Q extends TObject, B extends TSch
   readonly idempotent?: boolean
   /** Most bytes of body, after decompression; the server's default when absent. */
   readonly bodyLimitBytes?: number
+  /**
+   * Not counted against the rate of its caller. For samples: their senders lose or hold back what a 429 refuses, and
+   * overload of the store has its own 503.
+   */
+  readonly unmetered?: boolean
   /** False: leave it out of OpenAPI (pages). */
   readonly documented?: boolean
   handler(request: RequestContext<Static<P>, Static<Q>, Static<B>>): Promise<Reply<Static<D>>> | Reply<Static<D>>
@@ -106,6 +111,7 @@ export interface ForeignShape {
   /** Media types taken; others are 415. Empty: none is checked. */
   readonly consumes?: readonly string[]
   readonly bodyLimitBytes?: number
+  readonly unmetered?: boolean
   readonly documented?: boolean
   foreign(request: RequestContext<Record<string, string>, URLSearchParams, Uint8Array>): Promise<RawReply> | RawReply
   onError?(error: unknown, requestId: string): RawReply

@@ -137,6 +137,7 @@ const routes: Route[] = [
     summary: 's',
     consumes: ['application/x-protobuf'],
     bodyLimitBytes: 1000,
+    unmetered: true,
     foreign({ body, query }) {
       if (body.length === 0) throw new AppError(400, 'empty', 'no body')
       return { status: 200, headers: { 'content-type': 'text/plain' }, body: `${body.length} ${query.get('a')}` }
@@ -176,6 +177,8 @@ const routes: Route[] = [
   },
 ]
 
+/** What the server held to be its own fault. */
+const faults: string[] = []
 let server: Server
 let url: string
 beforeAll(async () => {
@@ -200,7 +203,7 @@ beforeAll(async () => {
     authenticator,
     tickets,
     scheduler,
-    log: silentLog,
+    log: { ...silentLog, error: (message: string) => void faults.push(message) },
     telemetry: createTelemetry(),
     version: '1',
     limits: () => limits,
@@ -338,7 +341,7 @@ describe('roles', () => {
     expect((await call('/things/a', { method: 'POST', token: 'token-viewer', raw: '{{{' })).status).toBe(403)
   })
   test('a write with a cookie needs the origin of the platform', async () => {
-    const cookie = { cookie: 'a=b; om_session=session-operator' }
+    const cookie = { cookie: `a=b; om_session_${new URL(url).port}=session-operator` }
     const { host } = new URL(url)
     expect((await call('/things', { token: null, headers: cookie })).status).toBe(200)
     expect((await post('/things/a', good, { token: null, headers: cookie })).json.error.code).toBe('foreign_origin')
@@ -349,7 +352,12 @@ describe('roles', () => {
     }
     const own = { ...cookie, origin: `http://${host}` }
     expect((await post('/things/a', good, { token: null, headers: own })).status).toBe(200)
-    expect((await call('/things', { token: null, headers: { cookie: 'om_session=old' } })).status).toBe(401)
+    expect(
+      (await call('/things', { token: null, headers: { cookie: cookie.cookie.replace('-operator', '-old') } })).status,
+    ).toBe(401)
+    // Beside it on this machine runs another platform, and the browser sends both cookies to both.
+    const both = { cookie: `om_session_1=session-old; ${cookie.cookie}; om_session=session-old` }
+    expect((await call('/things', { token: null, headers: both })).status).toBe(200)
     // An open write (a log-in) that a foreign page sends for its visitor.
     const open = (headers: Record<string, string>) => post('/open', {}, { token: null, headers })
     expect((await open({})).status).toBe(200)
@@ -373,6 +381,9 @@ describe('bodies', () => {
       ['{"metric_name":"cpu","value":NaN}', 400],
       ['{"metric_name":"cpu","value":1,"metadata":{"a":[1e400]}}', 422],
       ['{"metric_name":"cpu","value":1,"metadata":{"__proto__":{"x":1}}}', 422],
+      ['{"metric_name":"cpu","value":1,"labels":{"half":"\\ud800"}}', 422],
+      ['{"metric_name":"cpu","value":1,"labels":{"\\udc00\\ud800":"halves"}}', 422],
+      ['{"metric_name":"cpu","value":1,"labels":{"whole":"\\ud83d\\ude00"}}', 200],
       ['{"metric_name":"cpu","value":1,"metadata":{"\\u005f_proto__":1}}', 422],
       ['{"__proto__":{"value":1},"metric_name":"cpu"}', 422],
       ['{"metric_name":"cpu","value":1,"labels":{"a\\nb":3}}', 422],
@@ -512,6 +523,22 @@ test('a handler hears that its client is gone', async () => {
   expect(seen.aborted).toBe(false)
 })
 
+test('a body that breaks off is no fault of the platform', async () => {
+  faults.length = 0
+  for (const path of ['/things/a', '/foreign']) {
+    const type = path === '/foreign' ? 'application/x-protobuf' : 'application/json'
+    const socket = connect(Number(new URL(url).port), '127.0.0.1')
+    const head = `POST ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-operator\r\nContent-Type: ${type}\r\n`
+    socket.write(`${head}Content-Length: 100\r\n\r\n{"metric_name":`)
+    await new Promise((done) => setTimeout(done, 100))
+    socket.destroy()
+  }
+  await new Promise((done) => setTimeout(done, 100))
+  expect(faults).toEqual([])
+  expect((await call('/fails/else', { token: null })).status).toBe(500)
+  expect(faults).toEqual(['a request failed'])
+})
+
 test('too many requests of one token or address are 429, others go on', async () => {
   limits = { ...roomyLimits, perPrincipal: { perSecond: 0.5, burst: 3 }, perAddress: { perSecond: 0.5, burst: 2 } }
   try {
@@ -521,6 +548,9 @@ test('too many requests of one token or address are 429, others go on', async ()
     expect(statuses).toEqual([200, 200, 200, 429, 429])
     expect(Number((await call('/things', admin)).headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
     expect((await call('/things', { token: 'token-viewer' })).status).toBe(200)
+    // Samples are never refused so: their senders would lose them.
+    const samples = { method: 'POST', raw: 'x', headers: { 'content-type': 'application/x-protobuf' } }
+    for (let i = 0; i < 5; i++) expect((await call('/foreign', { ...admin, ...samples })).status).toBe(200)
     // Guessing tokens spends the address; each address has its own.
     const guess = (from: string) => call('/things', { token: 'guess', headers: { 'x-forwarded-for': from } })
     expect([(await guess('10.0.0.1')).status, (await guess('10.0.0.1')).status]).toEqual([401, 401])
@@ -559,13 +589,16 @@ describe('sockets', () => {
     expect(await closed(open('/ws', { authorization: 'Bearer wrong' }))).toBe(4401)
     expect(await closed(open('/ws?ticket=wrong'))).toBe(4401)
     expect(await closed(open('/ws', token('viewer')))).toBe(4403)
-    const cookie = { cookie: 'om_session=session-operator' }
+    const cookie = { cookie: `om_session_${new URL(url).port}=session-operator` }
     expect(await closed(open('/ws', { ...cookie, origin: 'http://evil.example' }))).toBe(4403)
     expect(await closed(open('/ws', cookie))).toBe(4403)
   })
   test('open with a token, a cookie of the same origin, or a ticket, once', async () => {
     const { host } = new URL(url)
-    const byCookie = open('/ws', { cookie: 'om_session=session-operator', origin: `http://${host}` })
+    const byCookie = open('/ws', {
+      cookie: `om_session_${new URL(url).port}=session-operator`,
+      origin: `http://${host}`,
+    })
     expect(JSON.parse(await message(byCookie)).who).toBe('operator')
     byCookie.close()
     const { ticket } = (await post('/ticket', {}, { token: 'token-admin' })).json.data

@@ -167,7 +167,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   )
 
   function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply) {
-    const problem = asAppError(error)
+    const problem = isGone(request, error) ? badRequest('The request broke off.', 'broken_off') : asAppError(error)
     if (problem.status >= 500) {
       const cause = problem.cause ?? error
       log.error('a request failed', {
@@ -200,8 +200,9 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       // A page that is open to all stays open to those whose session has ended.
       if (shape.access !== 'open' || !(error instanceof AppError)) throw error
     }
-    if (principal) spend(principal.credential ?? principal.id, limits.perPrincipal)
-    else spend(address, limits.perAddress)
+    if (principal) {
+      if (!shape.unmetered) spend(principal.credential ?? principal.id, limits.perPrincipal)
+    } else spend(address, limits.perAddress)
     authorize(principal, shape.access)
     // A browser names the origin of a write by itself; a cookie alone proves no intent, and neither does a log-in.
     const byPage = principal?.via === 'session' || (principal === null && headers.origin !== undefined)
@@ -305,6 +306,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
 
   function addForeign(shape: ForeignShape): void {
     const own = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
+      if (isGone(request, error)) return sendError(error, request, reply)
       const problem = asAppError(error)
       if (problem.status >= 500) log.error('a request failed', { requestId: request.id, path: shape.path, error })
       return sendRaw(reply.headers(errorHeaders(problem)), shape.onError!(problem, request.id))
@@ -371,6 +373,12 @@ export function errorBody(problem: AppError, requestId: string, now: number) {
     error: { code: problem.code, fields: problem.fields, request_id: requestId },
     timestamp: now / 1000,
   }
+}
+
+/** A client that goes away in the middle of its body, or of the work for it, is no fault of the platform. */
+function isGone({ raw }: FastifyRequest, error: unknown): boolean {
+  if (raw.destroyed && !raw.complete) return true
+  return raw.socket.destroyed && (error as { name?: unknown } | null)?.name === 'AbortError'
 }
 
 /** The sentence of an `AppError` may be shown; of anything else nothing is. */

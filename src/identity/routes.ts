@@ -3,8 +3,8 @@ import Type from 'typebox'
 import type { Clock } from '../base/clock.ts'
 import { invalid } from '../base/errors.ts'
 import { fromIso, toIso } from '../base/time.ts'
-import { SESSION_COOKIE } from '../http/auth.ts'
-import type { Route } from '../http/route.ts'
+import { sessionCookie } from '../http/auth.ts'
+import type { RequestContext, Route } from '../http/route.ts'
 import { route } from '../http/route.ts'
 import type { Identity, SessionTimes } from './identity.ts'
 
@@ -39,8 +39,9 @@ const Me = Type.Object({
 })
 
 export function identityRoutes({ identity, clock, times, secure }: IdentityRoutesDeps): Route[] {
-  const setCookie = (value: string, maxAge: number) =>
-    `${SESSION_COOKIE}=${value}; Path=/; Max-Age=${maxAge}; HttpOnly; SameSite=Strict${secure() ? '; Secure' : ''}`
+  type Headers = RequestContext<never, never, never>['headers']
+  const setCookie = (headers: Headers, value: string, maxAge: number) =>
+    `${sessionCookie(headers)}=${value}; Path=/; Max-Age=${maxAge}; HttpOnly; SameSite=Strict${secure() ? '; Secure' : ''}`
   return [
     route({
       method: 'POST',
@@ -53,7 +54,7 @@ export function identityRoutes({ identity, clock, times, secure }: IdentityRoute
         token: Type.Optional(Type.String({ minLength: 1, maxLength: 512 })),
       }),
       data: Me,
-      handler({ body }) {
+      handler({ body, headers }) {
         if ((body.code === undefined) === (body.token === undefined)) {
           throw invalid([{ path: 'code', message: 'give either code or token' }])
         }
@@ -64,7 +65,7 @@ export function identityRoutes({ identity, clock, times, secure }: IdentityRoute
         return {
           data: { id, name, role, via },
           message: `Welcome, ${name}.`,
-          headers: { 'set-cookie': setCookie(cookie, age) },
+          headers: { 'set-cookie': setCookie(headers, cookie, age) },
         }
       },
     }),
@@ -86,9 +87,9 @@ export function identityRoutes({ identity, clock, times, secure }: IdentityRoute
       access: 'authenticated',
       tag: 'identity',
       summary: 'Log out',
-      handler({ principal }) {
+      handler({ principal, headers }) {
         if (principal?.via === 'session') identity.logOut(principal.credential!, clock.now())
-        return { message: 'Logged out.', headers: { 'set-cookie': setCookie('', 0) } }
+        return { message: 'Logged out.', headers: { 'set-cookie': setCookie(headers, '', 0) } }
       },
     }),
     route({

@@ -52,7 +52,13 @@ describe('the first start', () => {
     const first = await logIn()
     expect(first.status).toBe(200)
     const header = first.headers.get('set-cookie')!
-    for (const part of ['om_session=', 'HttpOnly', 'SameSite=Strict', 'Path=/', 'Max-Age=604800']) {
+    for (const part of [
+      `om_session_${new URL(platform.url).port}=`,
+      'HttpOnly',
+      'SameSite=Strict',
+      'Path=/',
+      'Max-Age=604800',
+    ]) {
       expect(header).toContain(part)
     }
     expect(header).not.toContain('Secure')

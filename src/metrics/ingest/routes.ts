@@ -71,6 +71,7 @@ const remoteWrite = (deps: IngestRoutesDeps) =>
     access: 'operator',
     tag: 'metrics',
     summary: 'Prometheus remote write 1.0',
+    unmetered: true,
     bodyLimitBytes: BODY_MAX,
     async foreign({ headers, body }) {
       checkRemoteWriteHeaders(headers)
@@ -114,6 +115,7 @@ const otlp = (deps: IngestRoutesDeps) =>
     access: 'operator',
     tag: 'metrics',
     summary: 'OpenTelemetry metrics: OTLP/HTTP, JSON or protobuf',
+    unmetered: true,
     consumes: ['application/json', 'application/x-protobuf'],
     bodyLimitBytes: BODY_MAX,
     async foreign({ headers, body }) {
@@ -181,6 +183,7 @@ const importRoute = (deps: IngestRoutesDeps) =>
     tag: 'metrics',
     summary:
       'Samples from a file or a part of one: ?format=openmetrics|prometheus|csv, for CSV also metric= and header=',
+    unmetered: true,
     bodyLimitBytes: BODY_MAX,
     async foreign({ headers, query, body }) {
       const unpacked = await decompress(body, headerText(headers['content-encoding']), UNPACKED_MAX)
