@@ -59,7 +59,7 @@ export interface Control {
 /** What front, or a test in its place, gives to control. */
 export type ControlParent = Pick<
   Child,
-  'onProcesses' | 'onEdge' | 'onEvent' | 'listening' | 'ready' | 'config' | 'notice'
+  'onProcesses' | 'onEdge' | 'onEvent' | 'listening' | 'ready' | 'config' | 'notice' | 'address'
 >
 
 export interface ControlOptions {
@@ -134,13 +134,13 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       const { sessionIdle, sessionLifetime } = config.current.values.identity
       return { idleMs: sessionIdle * 1000, lifetimeMs: sessionLifetime * 1000 }
     }
+    const publicUrl = () => config.current.values.platform.publicUrl
     const identity = openIdentity(inData('identity.db'), box, sessionTimes)
     undo.push(() => identity.close())
     if (identity.firstStart(config.current.values.identity.adminToken, clock.now())) {
       const code = identity.createLoginCode('admin', 'admin', FIRST_LINK_MS, 'first start', clock.now())
-      parent.notice(welcome(loginLink(platform, code)))
+      parent.notice(welcome(loginLink(publicUrl() ?? parent.address, code)))
     }
-    const publicUrl = () => config.current.values.platform.publicUrl
     const tickets = createTickets(clock)
     const authenticator = {
       byToken: (token: string) => identity.byToken(token, clock.now()),

@@ -1,7 +1,7 @@
 /**
  * One platform a data directory. `DATA_DIR/owner` holds the pid of front, the time that process started (so that a pid
- * which was given to another process since is no false alarm) and whether it is stopping; it appears whole or not at
- * all. Control holds a lock of the kernel besides (`control.lock`): this one is here to say so early and clearly.
+ * which was given to another process since is no false alarm), whether it is stopping, and where it listens, for the
+ * command line; it appears whole or not at all. Control holds a lock of the kernel besides (`control.lock`): this one is here to say so early and clearly.
  */
 import { execFileSync } from 'node:child_process'
 import * as fs from 'node:fs'
@@ -9,6 +9,8 @@ import { join } from 'node:path'
 import type { Scheduler } from '../base/scheduler.ts'
 
 export interface DirectoryLock {
+  /** Tells who looks (`runningAddress`) where the platform is reached on this machine. */
+  listens(address: string): void
   /** Tells a platform that wants to start here to wait a moment. */
   leaving(): void
   release(): void
@@ -22,11 +24,20 @@ const POLL_MS = 100
 /** Waits up to `waitMs` for an owner that is stopping. Throws `DirectoryTaken`, or the error of the file system. */
 export async function lockDirectory(folder: string, scheduler: Scheduler, waitMs: number): Promise<DirectoryLock> {
   const path = join(folder, 'owner')
-  const mine = { pid: process.pid, started: startTime(process.pid) }
+  let mine: Owner = { pid: process.pid, started: startTime(process.pid), leaving: false, address: null }
   const aside = `${path}.${process.pid}`
   const until = scheduler.clock.monotonic() + waitMs
-  const put = (leaving: boolean) => fs.writeFileSync(aside, JSON.stringify({ ...mine, leaving }), { mode: 0o600 })
-  put(false)
+  const put = () => fs.writeFileSync(aside, JSON.stringify(mine), { mode: 0o600 })
+  const tell = (news: Partial<Owner>) => {
+    mine = { ...mine, ...news }
+    try {
+      put()
+      fs.renameSync(aside, path)
+    } catch {
+      // Only a courtesy: the lock itself is there already.
+    }
+  }
+  put()
   try {
     for (;;) {
       try {
@@ -36,7 +47,7 @@ export async function lockDirectory(folder: string, scheduler: Scheduler, waitMs
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
       }
       const owner = read(path)
-      if (owner && owner.started !== '' && startTime(owner.pid) === owner.started) {
+      if (owner && isAlive(owner)) {
         if (!owner.leaving || scheduler.clock.monotonic() >= until) {
           throw new DirectoryTaken(`Another platform (process ${owner.pid}) uses the data directory ${folder}.`)
         }
@@ -47,25 +58,28 @@ export async function lockDirectory(folder: string, scheduler: Scheduler, waitMs
     fs.rmSync(aside, { force: true })
   }
   return {
-    leaving() {
-      try {
-        put(true)
-        fs.renameSync(aside, path)
-      } catch {
-        // Only a courtesy: without it the next start says that the directory is taken.
-      }
-    },
+    listens: (address) => tell({ address }),
+    leaving: () => tell({ leaving: true }),
     release() {
       fs.rmSync(path, { force: true })
     },
   }
 }
 
+/** Where the platform that runs on this data directory is reached; null when none runs. */
+export function runningAddress(folder: string): string | null {
+  const owner = read(join(folder, 'owner'))
+  return owner && isAlive(owner) ? (owner.address ?? null) : null
+}
+
 interface Owner {
   readonly pid: number
   readonly started: string
   readonly leaving: boolean
+  readonly address: string | null
 }
+
+const isAlive = (owner: Owner) => owner.started !== '' && startTime(owner.pid) === owner.started
 
 function read(path: string): Owner | null {
   try {

@@ -105,7 +105,8 @@ export async function runFront(options: FrontOptions): Promise<number> {
     await logs.close()
     return refuse(cannotListen(settings, error))
   }
-  const address = `http://${settings.host.includes(':') ? `[${settings.host}]` : settings.host}:${port}`
+  const address = platformUrl({ ...settings, publicUrl: null, port })
+  lock.listens(address)
   log.info('front listens', { address, pid: process.pid, data_dir: dataDir })
 
   let wasReady = false

@@ -9,6 +9,4 @@ export function platformUrl({ publicUrl, host, port }: Pick<PlatformConfig, 'pub
 }
 
 /** The code stands in the fragment: a browser never sends it, so no log ever holds it. */
-export function loginLink(platform: Pick<PlatformConfig, 'publicUrl' | 'host' | 'port'>, code: string): string {
-  return `${platformUrl(platform)}/login#code=${code}`
-}
+export const loginLink = (url: string, code: string) => `${url.replace(/\/$/, '')}/login#code=${code}`

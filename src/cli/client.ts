@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
+import { runningAddress } from '../app/front-lock.ts'
 import { platformUrl } from '../app/urls.ts'
 import { messageOf } from '../base/errors.ts'
 import { systemScheduler } from '../base/scheduler.ts'
@@ -53,7 +54,8 @@ export async function withClient<T>(
 ): Promise<T> {
   const config = loadConfig()
   const { platform } = config.current.values
-  const url = (options.url ?? platformUrl({ ...platform, publicUrl: null })).replace(/\/$/, '')
+  const here = () => runningAddress(platform.dataDir) ?? platformUrl({ ...platform, publicUrl: null })
+  const url = (options.url ?? here()).replace(/\/$/, '')
   const given = options.token ?? tokenGiven()
   if (given !== null) return work(client(url, given))
   if (options.url !== undefined || !existsSync(join(platform.dataDir, 'identity.db'))) {

@@ -5,7 +5,8 @@
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { InvalidArgumentError, Option } from 'commander'
-import { loginLink } from '../app/urls.ts'
+import { runningAddress } from '../app/front-lock.ts'
+import { loginLink, platformUrl } from '../app/urls.ts'
 import { systemClock } from '../base/clock.ts'
 import type { Config } from '../config/index.ts'
 import { loadConfig } from '../config/index.ts'
@@ -101,7 +102,8 @@ Examples:
       withIdentity((identity, config) => {
         const { platform, identity: settings } = config.current.values
         identity.firstStart(settings.adminToken, clock.now())
-        say(loginLink(platform, identity.createLoginCode(options.operator, options.role, LINK_MS, WHO, clock.now())))
+        const url = platform.publicUrl ?? runningAddress(platform.dataDir) ?? platformUrl(platform)
+        say(loginLink(url, identity.createLoginCode(options.operator, options.role, LINK_MS, WHO, clock.now())))
       }),
     )
 }
