@@ -2,7 +2,7 @@
  * Keys that are part of the platform's contract and whose rooms come later: they are read and checked from the first
  * version on, so that a configuration written today holds tomorrow. A room that comes takes its keys with it.
  */
-import { bool, integer, number, oneOf, seconds } from '../base/config-key.ts'
+import { bool, integer, oneOf, seconds } from '../base/config-key.ts'
 
 const scaling = { file: 'scaling.yaml', live: true } as const
 
