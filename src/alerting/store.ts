@@ -7,7 +7,7 @@
  */
 import type { Millis } from '../base/time.ts'
 import type { Labels } from '../metrics/index.ts'
-import type { Database } from '../storage/database.ts'
+import type { Database, Statement } from '../storage/database.ts'
 import type { CloseReason, Watch } from './alert.ts'
 import {
   ALERT_STATUSES,
@@ -92,7 +92,7 @@ const COLUMNS = [
 
 export class AlertStore {
   readonly db: Database
-  readonly #statements = new Map<string, ReturnType<Database['prepare']>>()
+  readonly #statements = new Map<string, Statement<unknown[]>>()
   #counts = zeroCounts()
 
   constructor(db: Database) {
@@ -109,10 +109,10 @@ export class AlertStore {
   #all<T>(sql: string, ...values: unknown[]): T[] {
     return this.#prepare(sql).all(...values) as T[]
   }
-  #prepare(sql: string) {
+  #prepare(sql: string): Statement<unknown[]> {
     let statement = this.#statements.get(sql)
     if (!statement) {
-      statement = this.db.prepare(sql)
+      statement = this.db.prepare<unknown[]>(sql)
       this.#statements.set(sql, statement)
     }
     return statement
@@ -447,6 +447,12 @@ export class AlertStore {
 
   release(groupKey: string, alertId: string): void {
     this.#run('DELETE FROM alert_held WHERE group_key = ? AND alert = ?', groupKey, alertId)
+  }
+
+  isHeld(groupKey: string, alertId: string): boolean {
+    return (
+      this.#get('SELECT 1 FROM alert_held WHERE group_key = ? AND alert = ? LIMIT 1', groupKey, alertId) !== undefined
+    )
   }
 
   holds(groupKey: string): boolean {

@@ -1,0 +1,916 @@
+/**
+ * The engine of alerting in control's main thread. Everything that happens to alerts is a turn: one transaction that
+ * holds the change, all that follows from it, and the notices that tell of it.
+ *
+ *   watcher's group ─┐
+ *   timed rules ─────┤                                          ┌─▶ rows of watches, alerts, timeline
+ *   people ──────────┼─▶ turn: deeds ─▶ inhibition ─▶ stages ───┼─▶ outbox
+ *   time ────────────┘                                          └─▶ the WAL position that all this covers
+ *
+ * Groups of the watcher are applied in order and answered when they are durable; one that cannot be written (a full
+ * disk) is tried again until it can. Whatever a turn has changed in memory is read anew when its transaction fails.
+ */
+import { conflict, messageOf, notFound } from '../base/errors.ts'
+import { newId } from '../base/id.ts'
+import type { Log } from '../base/log.ts'
+import type { Cancel, Scheduler } from '../base/scheduler.ts'
+import { HOUR, type Millis, SECOND } from '../base/time.ts'
+import { audit } from '../storage/audit.ts'
+import type { Database } from '../storage/database.ts'
+import { tx } from '../storage/database.ts'
+import { type Claim, once } from '../storage/idempotency.ts'
+import { type CloseReason, type Deed, type EndReason, step } from './alert.ts'
+import { enqueue } from './enqueue.ts'
+import { escalatesAt, rise } from './escalate.ts'
+import type { Notice, NoticeEvent } from './notice.ts'
+import { finite, noticeAlert, openAlert, silenceLabels } from './opening.ts'
+import { type Alert, rankOf } from './record.ts'
+import type { Rule } from './rule.ts'
+import type { RuleDraft, RulePatch, Rules } from './rules/rules.ts'
+import { afterHolding, type ChannelFacts, judge, type Knowledge, type News, routesOf, type Verdict } from './stages.ts'
+import type { AlertStore } from './store.ts'
+import {
+  admit,
+  flushed,
+  hold,
+  LATE,
+  LATE_MS,
+  type Group as NewsGroup,
+  newGroup,
+  STORM,
+  STORM_LIMIT,
+  STORM_MS,
+} from './suppress/group.ts'
+import { CompiledSilence, type Silence } from './suppress/silence.ts'
+import type { Change, Group, StoredWatch, ToWatcher } from './wire.ts'
+
+export interface EngineSettings {
+  readonly escalationMs: number
+  /** 0: no grouping. */
+  readonly groupWindowMs: number
+  /** Alerts of a metric told one by one within the window. */
+  readonly singles: number
+  readonly retentionMs: number
+}
+
+export interface EngineOptions {
+  readonly db: Database
+  readonly store: AlertStore
+  readonly rules: Rules
+  readonly scheduler: Scheduler
+  readonly log: Log
+  readonly settings: () => EngineSettings
+  readonly channel: (id: string) => ChannelFacts | null
+  /** To the pipeline thread. */
+  readonly toWatcher: (message: ToWatcher) => void
+  /** A rule that is evaluated by timer came, changed, or went (null); its watches are in the store. */
+  readonly onTimedRule: (id: string, rule: Rule | null) => void
+  /** A person has moved a watch of such a rule. */
+  readonly onTimedWatch: (watch: StoredWatch) => void
+  /** Rows were put into the outbox. */
+  readonly onNotices: () => void
+  /** Alerts that changed, after they are durable. */
+  readonly onAlerts: (ids: readonly string[]) => void
+}
+
+/** Who does something, and how often it may count. */
+export interface Doing {
+  readonly by: string
+  readonly claim: Claim | null
+}
+
+const TICK_MS = SECOND
+const CLEAN_EVERY = 60
+const CLEANED_AT_ONCE = 500
+const RISES_AT_ONCE = 500
+/** Whole alerts that one digest stands for. */
+const DIGEST_MAX = 10_000
+const DIGEST_SHOWN = 20
+const MARKS_MAX = 50
+/** Changes of the watcher that are committed together, when they wait. */
+const CHANGES_AT_ONCE = 1000
+const RETRY_MS = SECOND
+/** A test alert ends by itself after this long. */
+const TEST_MS = 60 * SECOND
+
+/** What one transaction gathers on its way. */
+interface Turn {
+  readonly now: Millis
+  /** In the order in which it has to be told. */
+  readonly news: { alertId: string; event: News['event']; mark: string; late: boolean }[]
+  readonly opened: Set<string>
+  /** Rules of which an alert ended. */
+  readonly closedRules: Set<string>
+  readonly closed: Alert[]
+  readonly touched: Set<string>
+  readonly notices: (Notice & { readonly stands?: readonly string[] })[]
+  readonly after: (() => void)[]
+}
+
+export class Engine {
+  readonly #options: EngineOptions
+  readonly #store: AlertStore
+  readonly #rules: Rules
+  readonly #timers: Cancel[] = []
+  readonly #queue: Group[] = []
+  #working = false
+  #stopped = false
+  /** `rule key`: how often a person has moved the watch; those never moved are left out. */
+  #generations = new Map<string, number>()
+  #silences = new Map<string, CompiledSilence>()
+  #activeSilences = new Set<string>()
+  #active: boolean
+  #ticks = 0
+  /** When alerting was last seen at work; null: not yet. */
+  lastEvaluation: Millis | null = null
+
+  constructor(options: EngineOptions, active: boolean) {
+    this.#options = options
+    this.#store = options.store
+    this.#rules = options.rules
+    this.#active = active
+    this.#readState()
+  }
+
+  /** Starts the timers: escalation, silences, digests, cleaning. */
+  start(): void {
+    const { scheduler } = this.#options
+    this.#timers.push(scheduler.every(TICK_MS, () => this.tick()))
+  }
+
+  stop(): void {
+    this.#stopped = true
+    for (const timer of this.#timers) timer.cancel()
+  }
+
+  get active(): boolean {
+    return this.#active
+  }
+
+  /** Switches evaluation and escalation; answers whether that changed anything. Survives a restart. */
+  setActive(active: boolean, by: string): boolean {
+    if (active === this.#active) return false
+    const now = this.#now()
+    this.#turn((turn) => {
+      this.#store.setSwitch('active', active ? '1' : '0')
+      audit(this.#options.db, now, {
+        who: by,
+        deed: active ? 'alerting.started' : 'alerting.stopped',
+        what: 'alerting',
+      })
+      turn.after.push(() => {
+        this.#active = active
+        this.#options.toWatcher({ kind: 'enabled', enabled: active })
+      })
+    })
+    return true
+  }
+
+  // ------------------------------------------------------------------------------------------------- watcher
+
+  /** Takes a group of the watcher; it is applied in its order, at once when nothing else waits. */
+  receive(group: Group): void {
+    this.#queue.push(group)
+    if (!this.#working) this.#work()
+  }
+
+  #work(): void {
+    const { scheduler, log, toWatcher } = this.#options
+    this.#working = true
+    const batch: Group[] = []
+    let changes = 0
+    for (const group of this.#queue) {
+      if (batch.length > 0 && changes + group.changes.length > CHANGES_AT_ONCE) break
+      batch.push(group)
+      changes += group.changes.length
+    }
+    try {
+      this.#turn((turn) => {
+        for (const group of batch) {
+          for (const change of group.changes) this.#apply(change, turn)
+          for (const { alertId, value, peak } of group.figures) {
+            this.#store.figure(alertId, value, Number.isNaN(peak) ? value : peak)
+          }
+        }
+        this.#store.setPosition(batch.at(-1)!.position)
+      })
+      this.#queue.splice(0, batch.length)
+      toWatcher({ kind: 'done', seq: batch.at(-1)!.seq })
+    } catch (error) {
+      log.error('Changes of alerts cannot be written; they are tried again.', { why: messageOf(error), error })
+      scheduler.after(RETRY_MS, () => this.#again())
+      return
+    }
+    if (this.#queue.length > 0) scheduler.after(0, () => this.#again())
+    else this.#working = false
+  }
+
+  #again(): void {
+    if (this.#stopped) return
+    this.#work()
+  }
+
+  /** Changes of timed rules; throws what the database says, then nothing has changed. */
+  applyTimed(changes: readonly Change[]): void {
+    if (changes.length === 0) return
+    this.#turn((turn) => {
+      for (const change of changes) this.#apply(change, turn)
+    })
+  }
+
+  #apply(change: Change, turn: Turn): void {
+    const rule = this.#rules.get(change.rule)
+    if (!rule || rule.version !== change.version || !rule.enabled) return
+    if ((this.#generations.get(watchKey(change.rule, change.key)) ?? 0) !== change.generation) return
+    this.#store.putWatch(change)
+    for (const deed of change.deeds) {
+      if (deed.kind === 'opened') this.#open(rule, change, deed, turn)
+      else this.#close(deed, turn)
+    }
+  }
+
+  #open(rule: Rule, { labels, key }: Change, deed: Extract<Deed, { kind: 'opened' }>, turn: Turn): void {
+    const { escalationMs } = this.#options.settings()
+    const alert = openAlert({ rule, labels, seriesKey: key, deed, escalationMs, now: turn.now })
+    this.#store.insert(alert)
+    this.#store.addStat('alerts_triggered', 1)
+    this.#store.note(alert.id, alert.triggeredAt, 'opened', {
+      why: deed.why,
+      since: deed.since,
+      value: finite(deed.value),
+      threshold: alert.threshold,
+      condition: rule.condition,
+      for_ms: rule.forMs,
+      rule_version: rule.version,
+      flapping: deed.flapping,
+    })
+    turn.opened.add(alert.id)
+    turn.touched.add(alert.id)
+    turn.news.push({ alertId: alert.id, event: 'firing', mark: 'firing', late: turn.now - deed.at > LATE_MS })
+  }
+
+  #close({ alertId, at, value, why }: CloseDeed, turn: Turn, more: Partial<Alert> = {}): Alert | null {
+    const before = this.#store.get(alertId)
+    if (!before || before.resolvedAt !== null) return null
+    const alert: Alert = {
+      ...before,
+      status: 'resolved',
+      // A sample's time may be ahead of the clock, or a hand quicker than the sample that opened it.
+      resolvedAt: Math.max(at, before.triggeredAt),
+      resolution: why,
+      value: finite(value) ?? before.value,
+      suppressedBy: null,
+      escalateAt: null,
+      ...more,
+    }
+    this.#store.update(before, alert)
+    this.#store.note(alertId, alert.resolvedAt!, 'closed', { why, value: finite(value) })
+    turn.touched.add(alertId)
+    if (alert.isTest) return alert
+    this.#store.addStat('alerts_resolved', 1)
+    this.#store.addStat('resolution_ms', alert.resolvedAt! - alert.triggeredAt)
+    turn.closedRules.add(alert.ruleId)
+    turn.closed.push(alert)
+    turn.news.push({ alertId, event: 'resolved', mark: 'resolved', late: false })
+    return alert
+  }
+
+  // -------------------------------------------------------------------------------------------------- people
+
+  /** Throws 404, and 409 for a resolved alert. A second time changes nothing. */
+  acknowledge(id: string, label: string, { by, claim }: Doing): Alert {
+    const now = this.#now()
+    return this.#turn((turn) =>
+      once(this.#options.db, claim, now, () => {
+        const before = this.#known(id)
+        if (before.resolvedAt !== null) throw conflict('alert_resolved', 'The alert is resolved already.')
+        if (before.status === 'acknowledged') return before
+        const alert: Alert = {
+          ...before,
+          status: 'acknowledged',
+          acknowledgedAt: now,
+          acknowledgedBy: label,
+          suppressedBy: null,
+          escalateAt: null,
+        }
+        this.#store.update(before, alert)
+        this.#store.note(id, now, 'acknowledged', { by: label, user: by })
+        audit(this.#options.db, now, { who: by, deed: 'alert.acknowledged', what: id, detail: { label } })
+        turn.touched.add(id)
+        return alert
+      }),
+    )
+  }
+
+  /** Throws 404, and 409 for a resolved alert, unless only the verdict on it changes. */
+  resolve(id: string, notes: string | null, falsePositive: boolean | undefined, { by, claim }: Doing): Alert {
+    const now = this.#now()
+    return this.#turn((turn) =>
+      once(this.#options.db, claim, now, () => {
+        const before = this.#known(id)
+        const verdict = falsePositive ?? before.falsePositive
+        if (verdict !== before.falsePositive && !before.isTest) this.#store.addStat('false_positives', verdict ? 1 : -1)
+        const said = { notes: notes ?? before.notes, falsePositive: verdict }
+        audit(this.#options.db, now, { who: by, deed: 'alert.resolved', what: id, detail: { false_positive: verdict } })
+        if (before.resolvedAt !== null) {
+          if (falsePositive === undefined || falsePositive === before.falsePositive) {
+            throw conflict('alert_resolved', 'The alert is resolved already.')
+          }
+          const alert = { ...before, ...said }
+          this.#store.update(before, alert)
+          turn.touched.add(id)
+          return alert
+        }
+        this.#endWatch(before, now, turn)
+        return this.#close({ alertId: id, at: now, value: Number.NaN, why: 'resolved_by_hand' }, turn, said)!
+      }),
+    )
+  }
+
+  /** The watch behind an alert that a person has ended. */
+  #endWatch({ ruleId, seriesKey, id }: Alert, now: Millis, turn: Turn): void {
+    const rule = this.#rules.get(ruleId)
+    const stored = this.#store.watch(ruleId, seriesKey)
+    if (!rule || stored?.watch.kind !== 'firing' || stored.watch.alertId !== id) return
+    const { watch } = step(rule, stored.watch, { kind: 'end', why: 'resolved_by_hand' }, now, () => '')
+    const moved = { ...stored, watch, generation: stored.generation + 1 }
+    this.#store.putWatch(moved)
+    turn.after.push(() => {
+      this.#generations.set(watchKey(ruleId, seriesKey), moved.generation)
+      if (isWatched(rule)) this.#options.toWatcher({ kind: 'watch', watch: moved })
+      else this.#options.onTimedWatch(moved)
+    })
+  }
+
+  #known(id: string): Alert {
+    const alert = this.#store.get(id)
+    if (!alert) throw notFound('alert_not_found', `There is no alert ${id}.`)
+    return alert
+  }
+
+  // --------------------------------------------------------------------------------------------------- rules
+
+  createRule(draft: RuleDraft, { by, claim }: Doing): Rule {
+    const now = this.#now()
+    return this.#turn((turn) =>
+      once(this.#options.db, claim, now, () => {
+        const rule = this.#rules.create(draft, by, now, this.#channelExists)
+        turn.after.push(() => this.#announce(rule.id, rule, []))
+        return rule
+      }),
+    )
+  }
+
+  /** A new version, unless nothing changes; what fires by the old one ends. */
+  changeRule(id: string, patch: RulePatch, ifMatch: number | null, { by, claim }: Doing): Rule {
+    const now = this.#now()
+    return this.#turn((turn) =>
+      once(this.#options.db, claim, now, () => {
+        const before = this.#rules.get(id)
+        const rule = this.#rules.change(id, patch, by, now, { ifMatch, channels: this.#channelExists })
+        if (!before || rule.version === before.version) return rule
+        const watches = this.#endRule(before, rule, rule.enabled ? 'rule_edited' : 'rule_disabled', now, turn)
+        turn.after.push(() => this.#announce(id, rule, watches))
+        return rule
+      }),
+    )
+  }
+
+  deleteRule(id: string, ifMatch: number | null, { by, claim }: Doing): void {
+    const now = this.#now()
+    this.#turn((turn) =>
+      once(this.#options.db, claim, now, () => {
+        const rule = this.#rules.delete(id, by, now, ifMatch)
+        this.#endRule(rule, null, 'rule_deleted', now, turn)
+        turn.after.push(() => this.#announce(id, null, []))
+        return null
+      }),
+    )
+  }
+
+  #channelExists = (id: string): boolean => this.#options.channel(id) !== null
+
+  /** Ends what fires by `rule`; answers where its watches stand under `next`. */
+  #endRule(rule: Rule, next: Rule | null, why: EndReason, now: Millis, turn: Turn): StoredWatch[] {
+    const kept: StoredWatch[] = []
+    for (const stored of this.#store.watchesOf(rule.id)) {
+      const { watch, deeds } = step(rule, stored.watch, { kind: 'end', why }, now, () => '')
+      for (const deed of deeds) if (deed.kind === 'closed') this.#close(deed, turn)
+      kept.push({ ...stored, watch })
+    }
+    for (const alert of this.#store.openOfRule(rule.id)) {
+      this.#close({ alertId: alert.id, at: now, value: Number.NaN, why }, turn)
+    }
+    this.#store.deleteWatches(rule.id)
+    if (!next) return []
+    for (const stored of kept) this.#store.putWatch({ ...stored, version: next.version })
+    return kept
+  }
+
+  #announce(id: string, rule: Rule | null, watches: readonly StoredWatch[]): void {
+    const watched = rule?.enabled && isWatched(rule) ? rule : null
+    const timed = rule?.enabled && !isWatched(rule) ? rule : null
+    this.#options.toWatcher({ kind: 'rule', id, rule: watched, watches: watched ? watches : [] })
+    this.#options.onTimedRule(id, timed)
+  }
+
+  // ------------------------------------------------------------------------------------------------ silences
+
+  silences(): Silence[] {
+    return [...this.#silences.values()].map((compiled) => compiled.silence)
+  }
+
+  silence(id: string): CompiledSilence | null {
+    return this.#silences.get(id) ?? null
+  }
+
+  /** Writes a silence, new or changed; it holds at once. Throws what `CompiledSilence` says of a bad one. */
+  putSilence(
+    silence: Silence,
+    deed: 'silence.created' | 'silence.changed' | 'silence.ended',
+    { by, claim }: Doing,
+  ): Silence {
+    const now = this.#now()
+    const compiled = new CompiledSilence(silence)
+    return this.#turn((turn) =>
+      once(this.#options.db, claim, now, () => {
+        this.#store.putSilence(silence)
+        audit(this.#options.db, now, { who: by, deed, what: silence.id, detail: { comment: silence.comment } })
+        this.#silences.set(silence.id, compiled)
+        this.#turnSilences(turn)
+        return silence
+      }),
+    )
+  }
+
+  /** Lets silences begin and end. */
+  #turnSilences(turn: Turn): void {
+    const active = new Set<string>()
+    for (const [id, compiled] of this.#silences) if (compiled.state(turn.now) === 'active') active.add(id)
+    const begun = [...active].filter((id) => !this.#activeSilences.has(id))
+    const ended = [...this.#activeSilences].filter((id) => !active.has(id))
+    this.#activeSilences = active
+    if (begun.length > 0) {
+      const compiled = begun.map((id) => this.#silences.get(id)!)
+      for (const status of ['active', 'acknowledged'] as const) {
+        for (const alert of this.#store.byStatus(status)) {
+          const by = compiled.find((silence) => silence.matches(silenceLabels(alert)))
+          if (!by) continue
+          if (status === 'active') this.#suppress(alert, `silence:${by.silence.id}`, turn)
+          else this.#store.hide(by.silence.id, alert.id, turn.now)
+        }
+      }
+    }
+    for (const id of ended) this.#releaseAll(`silence:${id}`, turn)
+  }
+
+  /** A silence until all is resolved ends with the last alert that it hid. */
+  #endSilencesUntilResolved(turn: Turn): void {
+    for (const id of this.#activeSilences) {
+      const compiled = this.#silences.get(id)!
+      if (!compiled.silence.untilResolved) continue
+      if (!turn.closed.some((alert) => compiled.matches(silenceLabels(alert)))) continue
+      const { total, open } = this.#store.hiddenCounts(id)
+      if (total === 0 || open > 0) continue
+      const silence = { ...compiled.silence, endedAt: turn.now, version: compiled.silence.version + 1 }
+      this.#store.putSilence(silence)
+      this.#silences.set(id, new CompiledSilence(silence))
+    }
+  }
+
+  // ----------------------------------------------------------------------------------------------------- time
+
+  /** What time brings; called every second. */
+  tick(): void {
+    const now = this.#now()
+    this.#ticks++
+    const { log } = this.#options
+    try {
+      const silences = [...this.#silences.values()]
+      const moved = silences.some((s) => (s.state(now) === 'active') !== this.#activeSilences.has(s.silence.id))
+      const due = this.#active ? this.#store.dueToRise(now, RISES_AT_ONCE) : []
+      const groups = this.#store.groupsToFlush(now)
+      const tests = this.#store.openTests(now - TEST_MS)
+      if (moved || due.length > 0 || groups.length > 0 || tests.length > 0) {
+        this.#turn((turn) => {
+          if (moved) this.#turnSilences(turn)
+          for (const alert of due) this.#rise(alert.id, turn)
+          for (const test of tests) {
+            this.#close({ alertId: test.id, at: now, value: Number.NaN, why: 'recovered' }, turn)
+          }
+          for (const group of groups) this.#flush(group, turn)
+        })
+      }
+      if (this.#ticks % CLEAN_EVERY === 0) this.#clean(now)
+    } catch (error) {
+      log.error('A turn of alerting failed; it is tried again.', { why: messageOf(error), error })
+    }
+  }
+
+  #rise(id: string, turn: Turn): void {
+    const before = this.#store.get(id)
+    if (before?.status !== 'active') return
+    const { escalationMs } = this.#options.settings()
+    const up = rise(before.severity, before.escalateAt, turn.now)
+    if (!up) return
+    const level = before.level + (up.higher ? 1 : 0)
+    const escalateAt = escalatesAt(up.severity, turn.now, escalationMs)
+    const alert: Alert = { ...before, severity: up.severity, level, escalateAt }
+    this.#store.update(before, alert)
+    this.#store.note(id, turn.now, 'escalated', { from: before.severity, to: up.severity, level })
+    turn.touched.add(id)
+    const mark = up.higher ? `escalated ${level}` : `escalated ${level} @${turn.now}`
+    turn.news.push({ alertId: id, event: 'escalated', mark, late: false })
+  }
+
+  #clean(now: Millis): void {
+    const { retentionMs } = this.#options.settings()
+    this.#turn(() => {
+      this.#store.clean(now - retentionMs, CLEANED_AT_ONCE)
+      this.#store.forgetGroups(now - 24 * HOUR)
+      for (const [id, { silence }] of this.#silences) {
+        const ended = silence.endedAt ?? silence.endsAt
+        if (ended === null || ended > now - retentionMs) continue
+        this.#store.deleteSilence(id)
+        this.#silences.delete(id)
+      }
+    })
+  }
+
+  // --------------------------------------------------------------------------------------------------- turns
+
+  /** Runs `work` and all that follows from it in one transaction. */
+  #turn<T>(work: (turn: Turn) => T): T {
+    const { db, onNotices, onAlerts, log } = this.#options
+    const turn: Turn = {
+      now: this.#now(),
+      news: [],
+      opened: new Set(),
+      closedRules: new Set(),
+      closed: [],
+      touched: new Set(),
+      notices: [],
+      after: [],
+    }
+    let result: T
+    try {
+      result = tx(db, () => {
+        const value = work(turn)
+        this.#conclude(turn)
+        enqueue(db, turn.notices)
+        return value
+      })
+    } catch (error) {
+      this.#rules.reload()
+      this.#store.recount()
+      this.#readState()
+      throw error
+    }
+    for (const after of turn.after) {
+      try {
+        after()
+      } catch (error) {
+        log.error('What follows a change of alerts failed.', { error })
+      }
+    }
+    if (turn.notices.length > 0) onNotices()
+    if (turn.touched.size > 0) onAlerts([...turn.touched])
+    return result
+  }
+
+  #conclude(turn: Turn): void {
+    this.#inhibit(turn)
+    for (const ruleId of turn.closedRules) this.#releaseAll(`rule:${ruleId}`, turn)
+    if (turn.closed.length > 0) this.#endSilencesUntilResolved(turn)
+    const held = this.#holding(turn)
+    for (const { alertId, event, mark } of turn.news) {
+      const alert = this.#store.get(alertId)!
+      const news: News = { alert, event, mark }
+      const known: Knowledge = {
+        ...this.#knowledge(turn.now),
+        group: () => (event === 'firing' ? (held.get(alertId) ?? null) : alert.groupKey),
+      }
+      this.#tell(news, judge(news, known), turn)
+    }
+  }
+
+  #knowledge(now: Millis): Omit<Knowledge, 'group'> {
+    return {
+      now,
+      inhibitor: (alert) => this.#inhibitorOf(alert),
+      silence: (alert) => this.#silenceOf(alert),
+      channel: this.#options.channel,
+    }
+  }
+
+  /**
+   * Which rule inhibits an alert now. A rule of the same metric inhibits the same series alone (one host's critical
+   * alert hides that host's warning), a rule of another metric all of them.
+   */
+  #inhibitorOf(alert: Alert): string | null {
+    for (const id of alert.facts.suppressedBy) {
+      const same = this.#rules.get(id)?.metricName === alert.metricName && alert.metricName !== ''
+      if (this.#store.hasOpen(id, same ? alert.seriesKey : null)) return id
+    }
+    return null
+  }
+
+  #silenceOf(alert: Alert): string | null {
+    for (const id of this.#activeSilences) if (this.#silences.get(id)!.matches(silenceLabels(alert))) return id
+    return null
+  }
+
+  /** Alerts that were told already, and are inhibited by what has opened now. */
+  #inhibit(turn: Turn): void {
+    const rules = new Set([...turn.opened].map((id) => this.#store.get(id)!.ruleId))
+    for (const ruleId of rules) {
+      for (const inhibited of this.#rules.inhibitedBy(ruleId)) {
+        for (const alert of this.#store.openOfRule(inhibited)) {
+          if (alert.status !== 'active' || turn.opened.has(alert.id)) continue
+          const by = this.#inhibitorOf(alert)
+          if (by !== null) this.#suppress(alert, `rule:${by}`, turn)
+        }
+      }
+    }
+  }
+
+  #suppress(before: Alert, by: string, turn: Turn, verdicts: readonly Verdict[] = []): void {
+    const alert: Alert = { ...before, status: 'suppressed', suppressedBy: by, escalateAt: null }
+    this.#store.update(before, alert)
+    this.#store.note(alert.id, turn.now, 'suppressed', { by, verdicts })
+    if (by.startsWith('silence:')) this.#store.hide(by.slice('silence:'.length), alert.id, turn.now)
+    turn.touched.add(alert.id)
+  }
+
+  /** What suppressed these alerts is over: those that nothing else suppresses are told. */
+  #releaseAll(by: string, turn: Turn): void {
+    for (const before of this.#store.suppressedBy(by)) {
+      const inhibitor = this.#inhibitorOf(before)
+      const silence = inhibitor === null ? this.#silenceOf(before) : null
+      const next = inhibitor !== null ? `rule:${inhibitor}` : silence !== null ? `silence:${silence}` : null
+      if (next === by) continue
+      if (next !== null) {
+        this.#suppress(before, next, turn)
+        continue
+      }
+      const { escalationMs } = this.#options.settings()
+      const escalateAt = escalatesAt(before.severity, turn.now, escalationMs)
+      this.#store.update(before, { ...before, status: 'active', suppressedBy: null, escalateAt })
+      this.#store.note(before.id, turn.now, 'released', { by })
+      turn.touched.add(before.id)
+      turn.news.push({ alertId: before.id, event: 'firing', mark: `firing after ${by} @${turn.now}`, late: false })
+    }
+  }
+
+  /** Decides for all alerts that begin in this turn who of them is held, and for which digest. */
+  #holding(turn: Turn): Map<string, string> {
+    const { groupWindowMs, singles } = this.#options.settings()
+    const limits = { windowMs: groupWindowMs, singles }
+    const held = new Map<string, string>()
+    const byGroup = new Map<string, Alert[]>()
+    for (const { alertId, event, late } of turn.news) {
+      if (event !== 'firing') continue
+      const alert = this.#store.get(alertId)!
+      // What is suppressed counts for no storm.
+      if (this.#inhibitorOf(alert) !== null || this.#silenceOf(alert) !== null) continue
+      if (late) held.set(alertId, LATE)
+      else if (alert.groupKey !== null) held.set(alertId, alert.groupKey)
+      else {
+        const key = alert.metricName === '' ? `rule:${alert.ruleId}` : `metric:${alert.metricName}`
+        const list = byGroup.get(key)
+        if (list) list.push(alert)
+        else byGroup.set(key, [alert])
+      }
+    }
+    const single: Alert[] = []
+    for (const [key, alerts] of byGroup) {
+      const admitted = admit(this.#store.group(key) ?? newGroup(key, turn.now), alerts.length, limits, turn.now)
+      this.#store.putGroup(admitted.group)
+      if (admitted.held) for (const { id } of alerts) held.set(id, key)
+      else single.push(...alerts)
+    }
+    if (single.length > 0 && groupWindowMs > 0) {
+      const storm = { windowMs: STORM_MS, singles: STORM_LIMIT }
+      const admitted = admit(this.#store.group(STORM) ?? newGroup(STORM, turn.now), single.length, storm, turn.now)
+      this.#store.putGroup(admitted.group)
+      if (admitted.held) for (const { id } of single) held.set(id, STORM)
+    }
+    return held
+  }
+
+  /** Does what the verdicts say. */
+  #tell(news: News, verdicts: readonly Verdict[], turn: Turn): void {
+    const { alert, event } = news
+    const last = verdicts.at(-1)!
+    turn.touched.add(alert.id)
+    if (last.by !== undefined) {
+      if (alert.status === 'active') this.#suppress(alert, last.by, turn, verdicts)
+      return
+    }
+    if (last.groupKey !== undefined) {
+      this.#hold(news, last.groupKey, verdicts, turn)
+      return
+    }
+    const channels = last.passed ? last.channels! : []
+    this.#store.note(alert.id, turn.now, last.passed ? 'told' : 'held_back', { event, channels, verdicts })
+    if (!last.passed) return
+    this.#markTold(alert, channels, news.mark)
+    const before = event === 'escalated' ? alert.told.channels : []
+    for (const channelId of channels) {
+      turn.notices.push({
+        id: newId(turn.now),
+        channelId,
+        event,
+        alerts: [noticeAlert(alert, before)],
+        count: 1,
+        orderKey: alert.id,
+        isTest: false,
+        createdAt: turn.now,
+      })
+    }
+  }
+
+  #markTold(before: Alert, channels: readonly string[], mark: string): void {
+    const told = {
+      channels: [...new Set([...before.told.channels, ...channels])],
+      marks: [...before.told.marks, mark].slice(-MARKS_MAX),
+    }
+    this.#store.update(before, { ...before, told })
+  }
+
+  #hold({ alert, event }: News, groupKey: string, verdicts: readonly Verdict[], turn: Turn): void {
+    const { groupWindowMs, singles } = this.#options.settings()
+    // An end that nobody heard the beginning of needs no telling, unless the beginning waits for the same digest.
+    if (event === 'resolved' && alert.told.channels.length === 0 && !this.#store.isHeld(groupKey, alert.id)) return
+    this.#store.holdNews(groupKey, { alertId: alert.id, event, at: turn.now })
+    const group = this.#store.group(groupKey) ?? newGroup(groupKey, turn.now)
+    this.#store.putGroup(hold(group, alert.severity, { windowMs: groupWindowMs, singles }, turn.now))
+    if (alert.groupKey !== groupKey) this.#store.update(alert, { ...alert, groupKey })
+    this.#store.note(alert.id, turn.now, 'held_back', { event, verdicts })
+  }
+
+  /** Tells what a group holds, one message a channel. */
+  #flush(group: NewsGroup, turn: Turn): void {
+    const known = { ...this.#knowledge(turn.now), group: () => null }
+    const events = new Map<string, News['event'][]>()
+    for (const { alertId, event } of this.#store.held(group.key, DIGEST_MAX)) {
+      events.set(alertId, [...(events.get(alertId) ?? []), event]) // three at most
+    }
+    const byChannel = new Map<string, { alert: Alert; event: News['event'] }[]>()
+    for (const [alertId, list] of events) {
+      this.#store.release(group.key, alertId)
+      const alert = this.#store.get(alertId)
+      if (!alert) continue
+      const begins = list.find((event) => event !== 'resolved')
+      const event = begins ?? 'resolved'
+      // The end of something suppressed meanwhile is told only where its beginning was.
+      if (alert.status === 'suppressed') continue
+      const mark = event === 'resolved' ? 'resolved' : `${event} in ${group.key} @${turn.now}`
+      const news: News = { alert, event, mark }
+      const verdicts =
+        alert.resolvedAt !== null && begins ? [routedVerdict(news, known)] : judge(news, known, afterHolding)
+      const last = verdicts.at(-1)!
+      if (last.by !== undefined && alert.status === 'active') this.#suppress(alert, last.by, turn, verdicts)
+      if (!last.passed) {
+        if (last.by === undefined) this.#store.note(alertId, turn.now, 'held_back', { event, verdicts })
+        continue
+      }
+      this.#markTold(alert, last.channels!, mark)
+      this.#store.note(alertId, turn.now, 'told', { event, digest: group.key, channels: last.channels, verdicts })
+      turn.touched.add(alertId)
+      const shown = alert.resolvedAt !== null ? 'resolved' : event
+      for (const id of last.channels!) {
+        const list = byChannel.get(id)
+        if (list) list.push({ alert, event: shown })
+        else byChannel.set(id, [{ alert, event: shown }])
+      }
+    }
+    for (const [channelId, told] of byChannel) turn.notices.push(this.#digest(group.key, channelId, told, turn))
+    const rest = this.#store.holds(group.key)
+    this.#store.putGroup(rest ? { ...flushed(group, turn.now), flushAt: turn.now + TICK_MS } : flushed(group, turn.now))
+  }
+
+  #digest(
+    key: string,
+    channelId: string,
+    told: readonly { alert: Alert; event: News['event'] }[],
+    turn: Turn,
+  ): Notice & { readonly stands: readonly string[] } {
+    const worst = [...told].sort(
+      ({ alert: a }, { alert: b }) =>
+        rankOf(a.status, a.severity) - rankOf(b.status, b.severity) || b.triggeredAt - a.triggeredAt,
+    )
+    const event: NoticeEvent = told.length === 1 ? told[0]!.event : 'digest'
+    return {
+      id: newId(turn.now),
+      channelId,
+      event,
+      alerts: worst.slice(0, DIGEST_SHOWN).map(({ alert }) => noticeAlert(alert)),
+      count: told.length,
+      orderKey: `group:${key}`,
+      isTest: false,
+      createdAt: turn.now,
+      stands: told.map(({ alert }) => alert.id),
+    }
+  }
+
+  // --------------------------------------------------------------------------------------------------- tests
+
+  /**
+   * A test of a rule: an alert marked as such and the notices of it, to every channel that the rule would tell, past silences,
+   * inhibition and grouping. It ends by itself and counts nowhere. Throws 404.
+   */
+  test(ruleId: string, { by, claim }: Doing): TestStarted {
+    const now = this.#now()
+    return this.#turn((turn) =>
+      once(this.#options.db, claim, now, () => {
+        const rule = this.#rules.get(ruleId)
+        if (!rule) throw notFound('rule_not_found', `There is no rule ${ruleId}.`)
+        const value = testValue(rule)
+        const alertId = newId(now)
+        const deed = { kind: 'opened', alertId, at: now, since: now, value, why: 'breach', flapping: false } as const
+        const labels = [['__name__', rule.metricName || 'test']] as const
+        const opened = openAlert({ rule, labels, seriesKey: 'test', deed, escalationMs: 0, now, isTest: true })
+        const routes = routesOf({ alert: opened, event: 'firing', mark: 'test' }, this.#knowledge(now))
+        const channels = routes.filter((route) => route.why === null).map((route) => route.id)
+        const alert: Alert = { ...opened, told: { channels, marks: ['test'] } }
+        this.#store.insert(alert)
+        this.#store.note(alertId, now, 'opened', { test: true, value })
+        this.#store.note(alertId, now, 'told', { event: 'test', channels })
+        audit(this.#options.db, now, { who: by, deed: 'rule.tested', what: ruleId, detail: { alert: alertId } })
+        const notices = channels.map(
+          (channelId): Notice => ({
+            id: newId(now),
+            channelId,
+            event: 'test',
+            alerts: [noticeAlert(alert)],
+            count: 1,
+            orderKey: alertId,
+            isTest: true,
+            createdAt: now,
+          }),
+        )
+        turn.touched.add(alertId)
+        return { alertId, value, notices, leftOut: routes.filter((route) => route.why !== null) }
+      }),
+    )
+  }
+
+  // --------------------------------------------------------------------------------------------------- state
+
+  #readState(): void {
+    this.#generations = new Map()
+    for (const { rule, key, generation } of this.#store.watches()) {
+      if (generation > 0) this.#generations.set(watchKey(rule, key), generation)
+    }
+    this.#silences = new Map(this.#store.silences().map((silence) => [silence.id, new CompiledSilence(silence)]))
+    // Silences that were in effect when the state was written: those that hide something.
+    const hiding = this.#store.suppressors().filter((by) => by.startsWith('silence:'))
+    this.#activeSilences = new Set(
+      hiding.map((by) => by.slice('silence:'.length)).filter((id) => this.#silences.has(id)),
+    )
+  }
+
+  #now(): Millis {
+    return this.#options.scheduler.clock.now()
+  }
+}
+
+export interface TestStarted {
+  readonly alertId: string
+  readonly value: number
+  /** Not yet in the outbox, which sends tests in its own way. */
+  readonly notices: readonly Notice[]
+  readonly leftOut: readonly { readonly id: string; readonly why: string | null }[]
+}
+
+type CloseDeed = { readonly alertId: string; readonly at: Millis; readonly value: number; readonly why: CloseReason }
+
+const watchKey = (rule: string, key: string) => `${rule} ${key}`
+
+/** Whether the watcher in the pipeline thread evaluates it. */
+export const isWatched = (rule: Rule): boolean => rule.source.kind === 'threshold'
+
+/** An alert that began and ended while it was held goes where its beginning would have gone. */
+function routedVerdict(news: News, known: Pick<Knowledge, 'channel'>): Verdict {
+  const channels = routesOf(news, known)
+    .filter((route) => route.why === null)
+    .map((route) => route.id)
+  return { stage: 'routed', passed: channels.length > 0, reason: 'began and ended while it was held', channels }
+}
+
+/** A value that breaches the rule's own condition. */
+export function testValue({ condition, threshold }: Pick<Rule, 'condition' | 'threshold'>): number {
+  const beyond = Math.max(1, Math.abs(threshold) * 0.1)
+  switch (condition) {
+    case 'lt':
+    case 'lte':
+      return threshold - beyond
+    case 'eq':
+      return threshold
+    case 'change_rate':
+      return threshold >= 0 ? threshold + beyond : threshold - beyond
+    default:
+      return threshold + beyond
+  }
+}

@@ -1,0 +1,267 @@
+/**
+ * Rules that samples alone do not move, evaluated by timer in the main thread: expressions, anomalies, forecasts. Each
+ * series of an answer is a watch, moved by the same `step` as any other.
+ *
+ *   expression   a series that is in the answer breaches, one that is not is clear
+ *   anomaly      breaches from a score of 0.5 on
+ *   forecast     breaches while the near edge of an earned forecast's interval does
+ *
+ * An evaluation that fails moves nothing, and for a while after a start nothing clears: sources have to come back first.
+ */
+import { messageOf } from '../../base/errors.ts'
+import { newId } from '../../base/id.ts'
+import type { Log } from '../../base/log.ts'
+import type { Cancel, Scheduler } from '../../base/scheduler.ts'
+import type { Millis } from '../../base/time.ts'
+import { MINUTE } from '../../base/time.ts'
+import { type Evaluated, type Labels, sortLabels } from '../../metrics/index.ts'
+import { idle, step, type Watch } from '../alert.ts'
+import { breaches, type Level, type Rule } from '../rule.ts'
+import { isPlatform, labelTest, seriesKey, storedMetric } from '../series.ts'
+import type { Change, StoredWatch } from '../wire.ts'
+
+/** A score of 0 to 1 for a series; 0.5 is the alarm. */
+export interface AnomalyScore {
+  readonly labels: Labels
+  readonly score: number
+}
+
+/** The interval of a forecast; `earned` while the record of its forecasts allows an alert. */
+export interface ForecastEdge {
+  readonly labels: Labels
+  readonly lower: number
+  readonly upper: number
+  readonly earned: boolean
+}
+
+/** What rules ask of the rooms before; a part that is absent keeps its rules still. Names are stored names. */
+export interface Oracles {
+  evaluate(expr: string, at: Millis): Promise<Evaluated>
+  anomalies?(metric: string): Promise<readonly AnomalyScore[]>
+  forecasts?(metric: string, horizonMinutes: number): Promise<readonly ForecastEdge[]>
+}
+
+export interface TimedOptions {
+  readonly oracles: Oracles
+  readonly scheduler: Scheduler
+  readonly log: Log
+  readonly intervalMs: () => number
+  readonly active: () => boolean
+  readonly watchesOf: (ruleId: string) => readonly StoredWatch[]
+  /** Makes changes durable, or throws; then they did not happen. */
+  readonly apply: (changes: readonly Change[]) => void
+  readonly onEvaluated: (at: Millis) => void
+}
+
+/** Most series of one rule's answer; the rest is left out, and said in the rule's health. */
+const SERIES_MAX = 10_000
+const GRACE_MS = 2 * MINUTE
+const LOOK_MS = 1000
+
+interface Standing {
+  readonly labels: Labels
+  watch: Watch
+  generation: number
+  value: number
+}
+
+export interface RuleHealth {
+  readonly lastEvaluation: Millis | null
+  readonly lastError: string | null
+  readonly seconds: number
+}
+
+interface Timed {
+  readonly rule: Rule
+  readonly standings: Map<string, Standing>
+  dueAt: number
+  health: RuleHealth
+}
+
+/** One series as a rule sees it now. */
+interface Seen {
+  readonly labels: Labels
+  readonly value: number
+  readonly level: Level
+}
+
+export class TimedRules {
+  readonly #options: TimedOptions
+  readonly #rules = new Map<string, Timed>()
+  readonly #startedAt: number
+  readonly #timer: Cancel
+  #running = false
+
+  constructor(options: TimedOptions) {
+    this.#options = options
+    const { scheduler } = options
+    this.#startedAt = scheduler.clock.monotonic()
+    this.#timer = scheduler.every(LOOK_MS, () => this.run())
+  }
+
+  stop(): void {
+    this.#timer.cancel()
+  }
+
+  /** Takes a rule over with its stored watches; null lets it go. */
+  setRule(id: string, rule: Rule | null): void {
+    if (!rule) {
+      this.#rules.delete(id)
+      return
+    }
+    const standings = new Map(
+      this.#options
+        .watchesOf(id)
+        .map(({ key, labels, watch, generation }) => [key, { labels, watch, generation, value: Number.NaN }]),
+    )
+    const health = { lastEvaluation: null, lastError: null, seconds: 0 }
+    this.#rules.set(id, { rule, standings, dueAt: 0, health })
+  }
+
+  setWatch({ rule, key, labels, watch, generation }: StoredWatch): void {
+    this.#rules.get(rule)?.standings.set(key, { labels, watch, generation, value: Number.NaN })
+  }
+
+  health(id: string): RuleHealth | null {
+    return this.#rules.get(id)?.health ?? null
+  }
+
+  /** Evaluates what is due, one rule after the other. */
+  async run(): Promise<void> {
+    const { scheduler, active, intervalMs, onEvaluated } = this.#options
+    if (this.#running || !active()) return
+    this.#running = true
+    try {
+      for (const timed of [...this.#rules.values()]) {
+        const started = scheduler.clock.monotonic()
+        if (started < timed.dueAt) continue
+        timed.dueAt = started + intervalMs()
+        await this.#evaluate(timed)
+        onEvaluated(scheduler.clock.now())
+      }
+    } finally {
+      this.#running = false
+    }
+  }
+
+  async #evaluate(timed: Timed): Promise<void> {
+    const { scheduler, log, apply } = this.#options
+    const { clock } = scheduler
+    const { rule } = timed
+    const started = clock.monotonic()
+    const at = clock.now()
+    const done = (lastError: string | null) => {
+      timed.health = { lastEvaluation: at, lastError, seconds: (clock.monotonic() - started) / 1000 }
+    }
+    try {
+      const seen = await this.#see(rule, at)
+      if (this.#rules.get(rule.id) !== timed) return // edited meanwhile
+      if (seen) {
+        const { changes, settle } = this.#moves(timed, seen, at)
+        apply(changes)
+        settle()
+      }
+      done(null)
+    } catch (error) {
+      if (timed.health.lastError === null) {
+        log.warn('A rule could not be evaluated.', { rule: rule.id, why: messageOf(error) })
+      }
+      done(messageOf(error))
+    }
+  }
+
+  /** What the rule sees now; null where nobody can say. */
+  async #see(rule: Rule, at: Millis): Promise<readonly Seen[] | null> {
+    const { oracles } = this.#options
+    const { source } = rule
+    switch (source.kind) {
+      case 'expr': {
+        const { series } = await oracles.evaluate(source.expr, at)
+        return series.slice(0, SERIES_MAX).map(({ labels, values }) => ({
+          labels: sortLabels([...labels]),
+          value: values.at(-1) ?? Number.NaN,
+          level: 'breach',
+        }))
+      }
+      case 'anomaly': {
+        if (!oracles.anomalies) return null
+        const scores = watchedOf(rule, await oracles.anomalies(storedMetric(rule)))
+        return scores.map(({ labels, score }) => ({ labels, value: score, level: score >= 0.5 ? 'breach' : 'clear' }))
+      }
+      case 'forecast': {
+        if (!oracles.forecasts) return null
+        const edges = watchedOf(rule, await oracles.forecasts(storedMetric(rule), source.horizonMinutes))
+        return edges.map(({ labels, lower, upper, earned }) => {
+          const value = nearEdge(rule, lower, upper)
+          return {
+            labels,
+            value,
+            level: earned && breaches(rule.condition, value, rule.threshold) ? 'breach' : 'clear',
+          }
+        })
+      }
+      case 'threshold':
+        return null
+    }
+  }
+
+  #moves(timed: Timed, seen: readonly Seen[], at: Millis): { changes: Change[]; settle: () => void } {
+    const { rule, standings } = timed
+    const { clock } = this.#options.scheduler
+    const changes: Change[] = []
+    const moved: [string, Standing][] = []
+    const move = (key: string, standing: Standing, level: Level, value: number) => {
+      // An expression's NaN is there like any other value.
+      const input = { kind: 'value', at, value: Number.isNaN(value) ? 0 : value, level } as const
+      const { watch, deeds } = step(rule, standing.watch, input, at, () => newId(clock.now()))
+      moved.push([key, { ...standing, watch, value }])
+      if (watch === standing.watch) return
+      const { labels, generation } = standing
+      changes.push({ rule: rule.id, version: rule.version, labels, key, generation, watch, deeds })
+    }
+    const present = new Set<string>()
+    for (const { labels, value, level } of seen) {
+      const key = seriesKey(labels)
+      if (present.has(key)) continue
+      present.add(key)
+      const standing = standings.get(key)
+      if (standing || level !== 'clear') {
+        move(key, standing ?? { labels, watch: idle, generation: 0, value }, level, value)
+      }
+    }
+    const settling = clock.monotonic() - this.#startedAt < Math.max(GRACE_MS, 2 * this.#options.intervalMs())
+    if (rule.source.kind === 'expr' && !settling) {
+      for (const [key, standing] of standings) {
+        if (!present.has(key) && standing.watch.kind !== 'idle') move(key, standing, 'clear', standing.value)
+      }
+    }
+    return {
+      changes,
+      settle() {
+        for (const [key, standing] of moved) {
+          const { watch, generation } = standing
+          const pristine = watch.kind === 'idle' && watch.endedAt === null && watch.opens.length === 0
+          if (pristine && generation === 0) standings.delete(key)
+          else standings.set(key, standing)
+        }
+      },
+    }
+  }
+}
+
+/** Of a forecast's interval, the edge that is least likely to breach. */
+export function nearEdge({ condition, threshold }: Rule, lower: number, upper: number): number {
+  if (condition === 'lt' || condition === 'lte') return upper
+  if (condition === 'eq') return threshold >= lower && threshold <= upper ? threshold : lower
+  return lower
+}
+
+/** The series that a rule watches: those that its labels match, or the platform's own where there are such. */
+export function watchedOf<S extends { readonly labels: Labels }>(rule: Rule, series: readonly S[]): S[] {
+  if (rule.labels.length > 0) {
+    const matches = labelTest(rule.labels)
+    return series.filter(({ labels }) => matches(labels))
+  }
+  const own = series.filter(({ labels }) => isPlatform(labels))
+  return own.length > 0 ? own : [...series]
+}
