@@ -1,5 +1,5 @@
-/** Forecasts: histories to steps, steps to a model, a model to forecasts with intervals. */
-export type { ForecastModel, ForecastOptions, HorizonForecast } from './model.ts'
-export { fitModel, predict } from './model.ts'
+/** Forecasts: samples to steps, steps to a model, a model to forecasts with intervals, baselines beside. */
+export type { Candidates, ForecastModel, ForecastOptions, HorizonForecast } from './model.ts'
+export { candidates, fitModel, predict } from './model.ts'
 export type { StepSeries } from './series.ts'
 export { stepSeries } from './series.ts'

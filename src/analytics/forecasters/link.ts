@@ -50,7 +50,10 @@ export function unlinked(link: Link, value: number): number {
  * Given ends come first. From the history alone: never below zero means not below zero; a ceiling of exactly 1 or
  * 100 that one sample in a hundred touches and none passes is a ceiling.
  */
-export function boundsOf(values: Float64Array, given: Bounds): { readonly min: number; readonly max: number } {
+export function boundsOf(
+  values: Float64Array,
+  given: Bounds,
+): { readonly min: number | null; readonly max: number | null } {
   let low = Infinity
   let high = -Infinity
   let n = 0
@@ -63,8 +66,8 @@ export function boundsOf(values: Float64Array, given: Bounds): { readonly min: n
   }
   let touching = 0
   if (high === 1 || high === 100) for (let i = 0; i < values.length; i++) if (values[i] === high) touching++
-  const ceiling = low >= 0 && low < high && touching >= 3 && touching >= 0.01 * n ? high : Infinity
-  return { min: given.min ?? (low >= 0 ? 0 : -Infinity), max: given.max ?? ceiling }
+  const ceiling = low >= 0 && low < high && touching >= 3 && touching >= 0.01 * n ? high : null
+  return { min: given.min ?? (low >= 0 ? 0 : null), max: given.max ?? ceiling }
 }
 
 /** Rises in nearly every step and falls, if ever, only by starting again from about zero. */

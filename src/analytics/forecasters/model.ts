@@ -42,8 +42,9 @@ export interface HorizonForecast {
 /** All that a fit learnt; plain data, fit for JSON. */
 export interface ForecastModel {
   readonly link: Link
-  readonly min: number
-  readonly max: number
+  /** Ends of the values; null: none. */
+  readonly min: number | null
+  readonly max: number | null
   /** Zero point and unit on the linked scale. */
   readonly centre: number
   readonly unit: number
@@ -148,7 +149,7 @@ export function fitModel(series: StepSeries, options: ForecastOptions, tuning: T
     const p = kinds.length
     const rows = originRows(seen, n, k, stepMs, tuning)
     const plain = lastValueModel(horizon, k, z, seen, rows, day)
-    if (rows.length < ROWS_PER_COLUMN * p) return plain
+    if (rows.length < ROWS_PER_COLUMN * p || low === high) return plain
     const N = rows.length
     const x = new Float64Array(N * p)
     const y = new Float64Array(N)
@@ -206,7 +207,7 @@ export function candidates(model: ForecastModel, series: StepSeries): Candidates
   const high = Math.max(model.high, last) + width
   const back = (v: number) => {
     const value = Math.min(high, Math.max(low, finite(unlinked(link, centre + unit * v))))
-    return Math.min(model.max, Math.max(model.min, finite(value)))
+    return Math.min(model.max ?? Infinity, Math.max(model.min ?? -Infinity, finite(value)))
   }
   const now = z[n - 1]!
   let recent = 0
