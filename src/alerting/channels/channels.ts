@@ -170,7 +170,7 @@ export function openChannels({ db, box, config, tools, log }: ChannelsOptions): 
   const success = db.prepare('UPDATE alert_channels SET last_success_at = ?, last_error = NULL WHERE id = ?')
   const failure = db.prepare('UPDATE alert_channels SET last_error = ? WHERE id = ?')
   const listeners: ((id: string) => void)[] = []
-  const open = new Map<string, ReadyChannel>()
+  const open = new Map<string, { readonly ready: ReadyChannel; readonly made: string }>()
 
   tx(db, () => {
     for (const [id, { name, type, severityFilter }] of Object.entries(DEFAULTS)) {
@@ -238,8 +238,13 @@ export function openChannels({ db, box, config, tools, log }: ChannelsOptions): 
     return row
   }
 
+  /** All that an open channel was made from. */
+  function makingOf({ config: settings, enabled, configured }: ChannelRecord): string {
+    return JSON.stringify([settings, enabled, configured, config().allowNetworks])
+  }
+
   function changed(id: string): void {
-    open.get(id)?.channel.close?.()
+    open.get(id)?.ready.channel.close?.()
     open.delete(id)
     for (const listener of listeners) listener(id)
   }
@@ -304,13 +309,16 @@ export function openChannels({ db, box, config, tools, log }: ChannelsOptions): 
     },
 
     configurationChanged() {
-      for (const { id } of all.all()) changed(id)
+      for (const [id, { made }] of [...open]) {
+        const row = rowOf.get(id)
+        if (!row || makingOf(recordOf(row)) !== made) changed(id)
+      }
     },
 
     ids: () => all.all().map(({ id }) => id),
     get(id) {
       const known = open.get(id)
-      if (known) return known
+      if (known) return known.ready
       const row = rowOf.get(id)
       if (!row) return null
       const record = recordOf(row)
@@ -325,14 +333,14 @@ export function openChannels({ db, box, config, tools, log }: ChannelsOptions): 
         channel: record.configured ? kind.open(record.config, tools) : unfinished(kind.missing(record.config)),
         scrub: scrubber(secretsOf(record)),
       }
-      open.set(id, ready)
+      open.set(id, { ready, made: makingOf(record) })
       return ready
     },
     onChange: (listener) => void listeners.push(listener),
     noteSuccess: (id, at) => void success.run(at, id),
     noteError: (id, answer) => void failure.run(answer, id),
     close() {
-      for (const { channel } of open.values()) channel.close?.()
+      for (const { ready } of open.values()) ready.channel.close?.()
       open.clear()
     },
   }
