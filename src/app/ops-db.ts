@@ -1,5 +1,5 @@
 /** ops.db: what operating the platform leaves behind. */
-import { alertingTables } from '../alerting/index.ts'
+import { alertingTables, deliveryTables } from '../alerting/index.ts'
 import { pointNotesTable } from '../analytics/index.ts'
 import { auditTable } from '../storage/audit.ts'
 import type { Database } from '../storage/database.ts'
@@ -9,7 +9,15 @@ import { configVersionsTable } from './config-store.ts'
 import { eventsTable } from './events.ts'
 
 /** New tables go to the end. */
-const migrations = [configVersionsTable, idempotencyTable, auditTable, eventsTable, pointNotesTable, alertingTables]
+const migrations = [
+  configVersionsTable,
+  idempotencyTable,
+  auditTable,
+  eventsTable,
+  pointNotesTable,
+  alertingTables,
+  deliveryTables,
+]
 
 export function openOps(path: string): Database {
   return openDatabase(path, { synchronous: 'FULL', migrations })
