@@ -34,6 +34,13 @@ export const analyticsKeys = {
     max: 604_800,
     help: 'Time between two trainings of a model; forecasts are made every five minutes all the same.',
   }),
+  trainingBudget: number('analytics.training_budget', 5, {
+    live: true,
+    min: 0.1,
+    max: 100,
+    unit: 'per cent',
+    help: 'Share of one core that training may take; the metrics people look at come first.',
+  }),
   insightConfidence: number('analytics.insight_confidence_threshold', 0.7, {
     live: true,
     min: 0,

@@ -15,7 +15,9 @@ import type { Telemetry } from '../base/telemetry.ts'
 import { DAY, HOUR, type Millis } from '../base/time.ts'
 import {
   type Appender,
+  apiName,
   ColumnBuilder,
+  type KnownMetric,
   labelsOf,
   PLATFORM_LABEL,
   type PointsAnswer,
@@ -38,6 +40,8 @@ export interface AnalyticsSettings {
   readonly minDataPoints: number
   readonly retrainInterval: number
   readonly insightConfidence: number
+  /** Share of one core that training may take, in per cent. */
+  readonly trainingBudget: number
 }
 
 export interface AnalyticsDeps {
@@ -51,6 +55,8 @@ export interface AnalyticsDeps {
   readonly points: (request: PointsRequest) => Promise<PointsAnswer>
   /** Fits and forecasts in the training thread. */
   readonly train: Train
+  /** Stored names of metrics that are one series each: what can be forecast beside the platform's own. */
+  readonly names: () => Promise<readonly string[]>
   /** Samples that the store holds. */
   readonly samplesHeld: () => number
 }
@@ -77,6 +83,8 @@ export interface Analytics {
   /** One cycle now; joins one that runs. */
   cycle(): Promise<void>
   insights(filter: { type?: string; impact?: Impact; limit: number }): Insight[]
+  /** Somebody looks at this metric: it is forecast before others, and insights look at it. */
+  asked(metricName: string): void
   counts(): AnalyticsCounts
   /** From the pipeline thread. */
   note(note: AnalyticsNote): void
@@ -90,6 +98,10 @@ const FIRST_CYCLE_MS = 15_000
 /** Bins are read this long after they end, so that the last samples are in. */
 const READ_MS = 14 * DAY
 const RECENT_POINTS = 10
+/** Metrics beside the platform's own that one cycle forecasts at most. */
+const OTHERS_MAX = 200
+const ASKED_MAX = 1000
+const ownNames = new Set(watchedMetrics.map((metric) => metric.name))
 /** A metric whose newest full bin began longer ago than this is not forecast. */
 const STALE_MS = 4 * BIN_MS
 
@@ -108,17 +120,20 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
   let anomaliesDetected = 0
   let dataPointsByMetric: Readonly<Record<string, number>> = {}
   const startedAt = clock.now()
+  /** When somebody last looked at a metric. */
+  const askedAt = new Map<string, Millis>()
+  let turn = 0
 
   const cycles = telemetry.counter('analytics_cycles_total', 'Cycles of the analytics engine.')
   const detected = telemetry.counter('analytics_anomalies_total', 'Anomalies detected.')
   telemetry.gauge('analytics_insights', 'Insights that are published.', {}, () => insights.length)
 
   async function readView(
-    name: string,
-    unit: string,
+    { name, unit }: Pick<KnownMetric, 'name' | 'unit'>,
+    labels: Readonly<Record<string, string>>,
     now: Millis,
   ): Promise<{ view: MetricView; samples: number } | null> {
-    const request = { name: storedName(name), labels: { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1] }, seriesMax: 0 }
+    const request = { name: storedName(name), labels, seriesMax: 0 }
     const [bins, newest] = await Promise.all([
       deps.points({ ...request, from: now - READ_MS, until: now, stepMs: BIN_MS }),
       deps.points({ ...request, from: now - 2 * RECENT_POINTS * 15_000, until: now, stepMs: 5000 }),
@@ -140,22 +155,37 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
     return { view, samples }
   }
 
+  /** Metrics beside the platform's own: those somebody looked at first, then the rest in turns. */
+  async function others(now: Millis): Promise<string[]> {
+    for (const [name, at] of askedAt) if (now - at > DAY) askedAt.delete(name)
+    const all = (await deps.names()).map(apiName).filter((name) => !ownNames.has(name))
+    const asked = all.filter((name) => askedAt.has(name)).sort((a, b) => askedAt.get(b)! - askedAt.get(a)!)
+    const rest = all.filter((name) => !askedAt.has(name)).sort()
+    const room = Math.max(0, Math.min(rest.length, OTHERS_MAX - asked.length))
+    const inTurn = Array.from({ length: room }, (_, i) => rest[(turn + i) % rest.length]!)
+    turn = rest.length === 0 ? 0 : (turn + room) % rest.length
+    return [...asked.slice(0, OTHERS_MAX), ...inTurn]
+  }
+
   async function runCycle(): Promise<void> {
     const now = clock.now()
     const settings = deps.settings()
     const views = new Map<string, MetricView>()
     const counts: Record<string, number> = {}
     const inputs: ForecastInput[] = []
-    for (const metric of watchedMetrics) {
-      const read = await readView(metric.name, metric.unit, now)
-      if (!read) continue
+    const take = async (
+      metric: Pick<KnownMetric, 'name' | 'unit' | 'min' | 'max'>,
+      labels: Readonly<Record<string, string>>,
+    ) => {
+      const read = await readView(metric, labels, now)
+      if (!read) return
       counts[metric.name] = read.samples
       views.set(metric.name, read.view)
       // The running bin is not full yet: its mean would be one of another length.
       const full = read.view.binTimes.findLastIndex((t) => t + BIN_MS <= now) + 1
-      if (read.samples < settings.minDataPoints || full === 0) continue
+      if (read.samples < settings.minDataPoints || full === 0) return
       // What has stopped coming has no future to tell.
-      if (now - read.view.binTimes[full - 1]! > STALE_MS) continue
+      if (now - read.view.binTimes[full - 1]! > STALE_MS) return
       inputs.push({
         metric: metric.name,
         times: read.view.binTimes.subarray(0, full),
@@ -164,6 +194,8 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
         ...(metric.max === undefined ? {} : { max: metric.max }),
       })
     }
+    for (const metric of watchedMetrics) await take(metric, { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1] })
+    for (const name of await others(now)) await take({ name, unit: '' }, {})
     dataPointsByMetric = counts
     if (settings.mlEnabled) {
       const made = await forecasts.cycle(
@@ -178,7 +210,8 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
       }
     }
     const before = new Set(insights.map((i) => i.key))
-    insights = merge(insights, findInsights(views, now), settings.insightConfidence, now, newId)
+    const looked = new Map([...views].filter(([name]) => ownNames.has(name) || askedAt.has(name)))
+    insights = merge(insights, findInsights(looked, now), settings.insightConfidence, now, newId)
     insightsGenerated += insights.filter((i) => !before.has(i.key)).length
     saveInsights(db, insights, now)
     cycles.add()
@@ -232,6 +265,10 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
       return true
     },
     cycle,
+    asked(metricName) {
+      if (askedAt.size >= ASKED_MAX && !askedAt.has(metricName)) askedAt.delete(askedAt.keys().next().value!)
+      askedAt.set(metricName, clock.now())
+    },
     insights({ type, impact, limit }) {
       return insights
         .filter((i) => (type === undefined || i.type === type) && (impact === undefined || i.impact === impact))

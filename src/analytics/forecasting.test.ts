@@ -229,17 +229,20 @@ describe('the engine', () => {
     minDataPoints: 50,
     retrainInterval: 3600,
     insightConfidence: 0.7,
+    trainingBudget: 5,
   }
   let db: Database
   let scheduler: FakeScheduler
   let asked: PointsRequest[]
   let silent = false
+  let names: string[] = []
   let config = settings
   beforeEach(() => {
     db = openAnalytics(':memory:')
     scheduler = fakeScheduler(START)
     asked = []
     silent = false
+    names = []
     config = settings
   })
   afterEach(() => {
@@ -249,7 +252,7 @@ describe('the engine', () => {
   /** A store that knows only a busy CPU and memory. */
   async function points(request: PointsRequest): Promise<PointsAnswer> {
     asked.push(request)
-    const known = !silent && /^system_(cpu|memory)_usage$/.test(request.name)
+    const known = !silent && (/^system_(cpu|memory)_usage$/.test(request.name) || names.includes(request.name))
     const n = known ? Math.floor((request.until - request.from) / request.stepMs) : 0
     const columns = {
       length: n,
@@ -277,6 +280,7 @@ describe('the engine', () => {
       settings: () => config,
       points,
       train: inline,
+      names: async () => names,
       samplesHeld: () => 7,
     })
 
@@ -330,6 +334,18 @@ describe('the engine', () => {
     await other.cycle()
     expect(other.insights({ limit: 10 })).toEqual([])
     expect(other.lastActivity).toBe(START)
+  })
+
+  test('other metrics of one series are forecast too: those somebody looks at first, the rest in turns', async () => {
+    names = Array.from({ length: 250 }, (_, i) => `m${String(i).padStart(3, '0')}`)
+    const engine = start()
+    engine.asked('m249')
+    await engine.cycle()
+    const forecast = (name: string) => engine.forecasts.latest(name).length > 0
+    expect(names.filter(forecast)).toHaveLength(200)
+    expect([forecast('m249'), forecast('m240')]).toEqual([true, false])
+    await engine.cycle()
+    expect(names.filter(forecast)).toHaveLength(250)
   })
 
   test('rates of anomalies become metrics', async () => {

@@ -21,8 +21,11 @@ import {
 } from './track-record.ts'
 import { type Guesses, outcomeOf, type TrainJob, type TrainResult } from './training.ts'
 
-/** Runs jobs in the training thread; a job that failed or has nothing to say gives null. */
-export type Train = (jobs: readonly TrainJob[]) => Promise<readonly (TrainResult | null)[]>
+/**
+ * Runs jobs in the training thread, the first first; a job that failed, has nothing to say, or comes when the budget is
+ * spent gives null.
+ */
+export type Train = (jobs: readonly TrainJob[], budgetMs?: number) => Promise<readonly (TrainResult | null)[]>
 
 export interface ForecastInput {
   readonly metric: string

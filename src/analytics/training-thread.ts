@@ -16,7 +16,7 @@ const TIME_MAX_MS = 120_000
 type TrainingOperations = { train(job: TrainJob): TrainResult | null }
 
 export function trainingThread(worker: URL, scheduler: Scheduler, log: Log): Train {
-  return async (jobs) => {
+  return async (jobs, budgetMs = TIME_MAX_MS) => {
     if (jobs.length === 0) return []
     const thread = new Worker(worker, { name: 'training' })
     const remote = caller<TrainingOperations>(thread)
@@ -28,7 +28,12 @@ export function trainingThread(worker: URL, scheduler: Scheduler, log: Log): Tra
     const limit = scheduler.after(TIME_MAX_MS, () => end('Training took too long.'))
     try {
       const results: (TrainResult | null)[] = []
+      const started = scheduler.clock.monotonic()
       for (const job of jobs) {
+        if (scheduler.clock.monotonic() - started > budgetMs) {
+          results.push(null)
+          continue
+        }
         try {
           results.push(await remote.call('train', job))
         } catch (error) {

@@ -51,6 +51,9 @@ import { systemRoutes } from './system-routes.ts'
 import { loginLink } from './urls.ts'
 import { VERSION } from './version.ts'
 
+/** Names of metrics that forecasting chooses from. */
+const NAMES_MAX = 10_000
+
 export interface Control {
   readonly server: Server
   stop(): Promise<void>
@@ -232,6 +235,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       settings: analyticsSettings,
       points: (request) => queries.call('points', request),
       train: trainingThread(beside('training-worker'), scheduler, log.with({ room: 'analytics' })),
+      names: async () => (await queries.call('top', NAMES_MAX)).names.flatMap((n) => (n.series === 1 ? [n.name] : [])),
       samplesHeld: () => gaugeOf(telemetry, 'metrics_samples_held'),
     })
     undo.push(() => analytics.close())

@@ -221,6 +221,7 @@ const predictions = ({ analytics }: EngineRoutesDeps) =>
     }),
     data: Type.Array(PredictionSchema),
     handler({ query }) {
+      if (query.metric_name !== undefined) analytics.asked(canonicalName(query.metric_name))
       const found = analytics.forecasts.predictions({
         ...(query.metric_name === undefined ? {} : { metricName: canonicalName(query.metric_name) }),
         ...(query.horizon === undefined ? {} : { horizon: query.horizon }),
