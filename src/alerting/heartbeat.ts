@@ -7,7 +7,8 @@ import type { Log } from '../base/log.ts'
 import type { Cancel, Scheduler } from '../base/scheduler.ts'
 import type { Millis } from '../base/time.ts'
 import { SECOND } from '../base/time.ts'
-import { type HttpClient, outcomeOfAnswer, outcomeOfError } from './http-client.ts'
+import { AddressRefused } from './address.ts'
+import type { HttpClient } from './http-client.ts'
 
 export interface HeartbeatOptions {
   readonly http: HttpClient
@@ -71,13 +72,10 @@ export function startHeartbeat({ http, scheduler, log, target, ailment }: Heartb
   async function ask(url: string): Promise<string | null> {
     const request = { method: 'GET', headers: {}, body: '', timeoutMs: TIMEOUT_MS, signal: stopped.signal } as const
     try {
-      const answer = await http.request(new URL(url), request)
-      return outcomeOfAnswer({ ...answer, body: '' }, scheduler.clock.now()).kind === 'accepted'
-        ? null
-        : `answered ${answer.status}`
+      const { status } = await http.request(new URL(url), request)
+      return status >= 200 && status < 300 ? null : `answered ${status}`
     } catch (error) {
-      const outcome = outcomeOfError(error)
-      return outcome.kind === 'refused' ? outcome.answer : 'no answer'
+      return error instanceof AddressRefused ? error.message : 'no answer'
     }
   }
 

@@ -1,9 +1,9 @@
 /** Slack: an incoming webhook, one attachment: colour, title, text, and the figures as fields. */
 import Type from 'typebox'
-import { outcomeOfAnswer, outcomeOfError } from '../http-client.ts'
 import { type Message, messageOf } from '../message.ts'
 import type { Notice } from '../notice.ts'
 import type { Channel, ChannelKind, ChannelTools } from './channel.ts'
+import { outcomeOfAnswer, outcomeOfError } from './http-outcome.ts'
 import { httpUrl, shortText } from './settings.ts'
 
 interface SlackConfig {

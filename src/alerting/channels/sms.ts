@@ -6,9 +6,9 @@
  *                   what speaks like it (gateway_url is the whole address of the account's Messages.json)
  */
 import Type from 'typebox'
-import { outcomeOfAnswer, outcomeOfError } from '../http-client.ts'
 import { type Message, messageOf } from '../message.ts'
 import type { Channel, ChannelKind, ChannelTools, SendOutcome } from './channel.ts'
+import { outcomeOfAnswer, outcomeOfError } from './http-outcome.ts'
 import { httpUrl, shortText } from './settings.ts'
 
 interface SmsConfig {

@@ -10,10 +10,10 @@
 import { createHmac } from 'node:crypto'
 import Type from 'typebox'
 import { toIso } from '../../base/time.ts'
-import { outcomeOfAnswer, outcomeOfError } from '../http-client.ts'
 import { type Message, messageOf } from '../message.ts'
 import type { Notice, NoticeAlert } from '../notice.ts'
 import type { Channel, ChannelKind, ChannelTools } from './channel.ts'
+import { outcomeOfAnswer, outcomeOfError } from './http-outcome.ts'
 import { httpUrl } from './settings.ts'
 
 interface WebhookConfig {
