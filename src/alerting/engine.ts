@@ -232,9 +232,7 @@ export class Engine {
   #open(rule: Rule, { labels, key }: Change, deed: Extract<Deed, { kind: 'opened' }>, turn: Turn): void {
     const { escalationMs } = this.#options.settings()
     const alert = openAlert({ rule, labels, seriesKey: key, deed, escalationMs, now: turn.now })
-    this.#store.insert(alert)
-    this.#store.addStat('alerts_triggered', 1)
-    this.#store.note(alert.id, alert.triggeredAt, 'opened', {
+    const detail = {
       why: deed.why,
       since: deed.since,
       value: finite(deed.value),
@@ -243,10 +241,31 @@ export class Engine {
       for_ms: rule.forMs,
       rule_version: rule.version,
       flapping: deed.flapping,
-    })
+    }
+    this.#begin(alert, detail, turn.now - deed.at > LATE_MS, turn)
+  }
+
+  #begin(alert: Alert, detail: Readonly<Record<string, unknown>>, late: boolean, turn: Turn): void {
+    this.#store.insert(alert)
+    this.#store.addStat('alerts_triggered', 1)
+    this.#store.note(alert.id, alert.triggeredAt, 'opened', detail)
     turn.opened.add(alert.id)
     turn.touched.add(alert.id)
-    turn.news.push({ alertId: alert.id, event: 'firing', mark: 'firing', late: turn.now - deed.at > LATE_MS })
+    turn.news.push({ alertId: alert.id, event: 'firing', mark: 'firing', late })
+  }
+
+  /** Alerts that another system judges: one turn, and what follows from it is as for the platform's own. */
+  posted<T>(work: (posted: Posting) => T): T {
+    return this.#turn((turn) =>
+      work({
+        open: (alert, detail) => this.#begin(alert, detail, false, turn),
+        change: (before, alert) => {
+          this.#store.update(before, alert)
+          turn.touched.add(alert.id)
+        },
+        end: (alertId, at) => void this.#close({ alertId, at, value: Number.NaN, why: 'recovered' }, turn),
+      }),
+    )
   }
 
   #close({ alertId, at, value, why }: CloseDeed, turn: Turn, more: Partial<Alert> = {}): Alert | null {
@@ -874,6 +893,13 @@ export class Engine {
   #now(): Millis {
     return this.#options.scheduler.clock.now()
   }
+}
+
+/** What may be done with alerts of another system within one turn. */
+export interface Posting {
+  open(alert: Alert, detail: Readonly<Record<string, unknown>>): void
+  change(before: Alert, alert: Alert): void
+  end(alertId: string, at: Millis): void
 }
 
 export interface TestStarted {
