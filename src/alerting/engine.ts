@@ -18,7 +18,6 @@ import { HOUR, type Millis, SECOND } from '../base/time.ts'
 import { audit } from '../storage/audit.ts'
 import type { Database } from '../storage/database.ts'
 import { tx } from '../storage/database.ts'
-import { type Claim, once } from '../storage/idempotency.ts'
 import { type CloseReason, type Deed, type EndReason, step } from './alert.ts'
 import { enqueue } from './enqueue.ts'
 import { escalatesAt, rise } from './escalate.ts'
@@ -73,12 +72,6 @@ export interface EngineOptions {
   readonly onAlerts: (ids: readonly string[]) => void
 }
 
-/** Who does something, and how often it may count. */
-export interface Doing {
-  readonly by: string
-  readonly claim: Claim | null
-}
-
 const TICK_MS = SECOND
 const CLEAN_EVERY = 60
 const CLEANED_AT_ONCE = 500
@@ -121,6 +114,8 @@ export class Engine {
   #activeSilences = new Set<string>()
   #active: boolean
   #ticks = 0
+  /** Turns inside the transactions of others, not known to be durable yet. */
+  readonly #unfollowed: { readonly token: string; readonly turn: Turn }[] = []
   /** When alerting was last seen at work; null: not yet. */
   lastEvaluation: Millis | null = null
 
@@ -296,54 +291,50 @@ export class Engine {
 
   // -------------------------------------------------------------------------------------------------- people
 
-  /** Throws 404, and 409 for a resolved alert. A second time changes nothing. */
-  acknowledge(id: string, label: string, { by, claim }: Doing): Alert {
-    const now = this.#now()
-    return this.#turn((turn) =>
-      once(this.#options.db, claim, now, () => {
-        const before = this.#known(id)
-        if (before.resolvedAt !== null) throw conflict('alert_resolved', 'The alert is resolved already.')
-        if (before.status === 'acknowledged') return before
-        const alert: Alert = {
-          ...before,
-          status: 'acknowledged',
-          acknowledgedAt: now,
-          acknowledgedBy: label,
-          suppressedBy: null,
-          escalateAt: null,
-        }
-        this.#store.update(before, alert)
-        this.#store.note(id, now, 'acknowledged', { by: label, user: by })
-        audit(this.#options.db, now, { who: by, deed: 'alert.acknowledged', what: id, detail: { label } })
-        turn.touched.add(id)
-        return alert
-      }),
-    )
+  /** `by` is a label, `who` the user. Throws 404, and 409 for a resolved alert. A second time changes nothing. */
+  acknowledge(id: string, { by, who }: { readonly by: string; readonly who: string }): Alert {
+    return this.#turn((turn) => {
+      const { now } = turn
+      const before = this.#known(id)
+      if (before.resolvedAt !== null) throw conflict('alert_resolved', 'The alert is resolved already.')
+      if (before.status === 'acknowledged') return before
+      const alert: Alert = {
+        ...before,
+        status: 'acknowledged',
+        acknowledgedAt: now,
+        acknowledgedBy: by,
+        suppressedBy: null,
+        escalateAt: null,
+      }
+      this.#store.update(before, alert)
+      this.#store.note(id, now, 'acknowledged', { by, user: who })
+      audit(this.#options.db, now, { who, deed: 'alert.acknowledged', what: id, detail: { by } })
+      turn.touched.add(id)
+      return alert
+    })
   }
 
   /** Throws 404, and 409 for a resolved alert, unless only the verdict on it changes. */
-  resolve(id: string, notes: string | null, falsePositive: boolean | undefined, { by, claim }: Doing): Alert {
-    const now = this.#now()
-    return this.#turn((turn) =>
-      once(this.#options.db, claim, now, () => {
-        const before = this.#known(id)
-        const verdict = falsePositive ?? before.falsePositive
-        if (verdict !== before.falsePositive && !before.isTest) this.#store.addStat('false_positives', verdict ? 1 : -1)
-        const said = { notes: notes ?? before.notes, falsePositive: verdict }
-        audit(this.#options.db, now, { who: by, deed: 'alert.resolved', what: id, detail: { false_positive: verdict } })
-        if (before.resolvedAt !== null) {
-          if (falsePositive === undefined || falsePositive === before.falsePositive) {
-            throw conflict('alert_resolved', 'The alert is resolved already.')
-          }
-          const alert = { ...before, ...said }
-          this.#store.update(before, alert)
-          turn.touched.add(id)
-          return alert
+  resolve(id: string, { notes, falsePositive, who }: Resolving): Alert {
+    return this.#turn((turn) => {
+      const { now } = turn
+      const before = this.#known(id)
+      const verdict = falsePositive ?? before.falsePositive
+      if (verdict !== before.falsePositive && !before.isTest) this.#store.addStat('false_positives', verdict ? 1 : -1)
+      const said = { notes: notes || before.notes, falsePositive: verdict }
+      audit(this.#options.db, now, { who, deed: 'alert.resolved', what: id, detail: { false_positive: verdict } })
+      if (before.resolvedAt !== null) {
+        if (falsePositive === undefined || falsePositive === before.falsePositive) {
+          throw conflict('alert_resolved', 'The alert is resolved already.')
         }
-        this.#endWatch(before, now, turn)
-        return this.#close({ alertId: id, at: now, value: Number.NaN, why: 'resolved_by_hand' }, turn, said)!
-      }),
-    )
+        const alert = { ...before, ...said }
+        this.#store.update(before, alert)
+        turn.touched.add(id)
+        return alert
+      }
+      this.#endWatch(before, now, turn)
+      return this.#close({ alertId: id, at: now, value: Number.NaN, why: 'resolved_by_hand' }, turn, said)!
+    })
   }
 
   /** The watch behind an alert that a person has ended. */
@@ -369,42 +360,39 @@ export class Engine {
 
   // --------------------------------------------------------------------------------------------------- rules
 
-  createRule(draft: RuleDraft, { by, claim }: Doing): Rule {
-    const now = this.#now()
-    return this.#turn((turn) =>
-      once(this.#options.db, claim, now, () => {
-        const rule = this.#rules.create(draft, by, now, this.#channelExists)
-        turn.after.push(() => this.#announce(rule.id, rule, []))
-        return rule
-      }),
-    )
+  /** Throws 409 where the id exists, 422 for what a schema cannot say. */
+  createRule(draft: RuleDraft, who: string): Rule {
+    return this.#turn((turn) => {
+      const rule = this.#rules.create(draft, who, turn.now, this.#channelExists)
+      turn.after.push(() => this.#announce(rule.id, rule, []))
+      return rule
+    })
   }
 
-  /** A new version, unless nothing changes; what fires by the old one ends. */
-  changeRule(id: string, patch: RulePatch, ifMatch: number | null, { by, claim }: Doing): Rule {
-    const now = this.#now()
-    return this.#turn((turn) =>
-      once(this.#options.db, claim, now, () => {
-        const before = this.#rules.get(id)
-        const rule = this.#rules.change(id, patch, by, now, { ifMatch, channels: this.#channelExists })
-        if (!before || rule.version === before.version) return rule
-        const watches = this.#endRule(before, rule, rule.enabled ? 'rule_edited' : 'rule_disabled', now, turn)
-        turn.after.push(() => this.#announce(id, rule, watches))
-        return rule
-      }),
-    )
+  /** A new version, unless nothing changes; what fires by the old one ends. Throws 404, 412, 422. */
+  changeRule(id: string, patch: RulePatch, who: string, ifMatch: number | null): Rule {
+    return this.#turn((turn) => {
+      const before = this.#rules.get(id)
+      const rule = this.#rules.change(id, patch, who, turn.now, { ifMatch, channels: this.#channelExists })
+      if (!before || rule.version === before.version) return rule
+      const watches = this.#endRule(before, rule, rule.enabled ? 'rule_edited' : 'rule_disabled', turn.now, turn)
+      turn.after.push(() => this.#announce(id, rule, watches))
+      return rule
+    })
   }
 
-  deleteRule(id: string, ifMatch: number | null, { by, claim }: Doing): void {
-    const now = this.#now()
-    this.#turn((turn) =>
-      once(this.#options.db, claim, now, () => {
-        const rule = this.#rules.delete(id, by, now, ifMatch)
-        this.#endRule(rule, null, 'rule_deleted', now, turn)
-        turn.after.push(() => this.#announce(id, null, []))
-        return null
-      }),
-    )
+  /** Throws 404, 412. */
+  deleteRule(id: string, who: string, ifMatch: number | null): void {
+    this.#turn((turn) => {
+      const rule = this.#rules.delete(id, who, turn.now, ifMatch)
+      this.#endRule(rule, null, 'rule_deleted', turn.now, turn)
+      turn.after.push(() => this.#announce(id, null, []))
+    })
+  }
+
+  /** Throws 422 for what is wrong with a rule that is not stored. */
+  checkRule(rule: Rule): void {
+    this.#rules.check(rule, this.#channelExists)
   }
 
   #channelExists = (id: string): boolean => this.#options.channel(id) !== null
@@ -444,22 +432,15 @@ export class Engine {
   }
 
   /** Writes a silence, new or changed; it holds at once. Throws what `CompiledSilence` says of a bad one. */
-  putSilence(
-    silence: Silence,
-    deed: 'silence.created' | 'silence.changed' | 'silence.ended',
-    { by, claim }: Doing,
-  ): Silence {
-    const now = this.#now()
+  putSilence(silence: Silence, deed: 'silence.created' | 'silence.changed' | 'silence.ended', who: string): Silence {
     const compiled = new CompiledSilence(silence)
-    return this.#turn((turn) =>
-      once(this.#options.db, claim, now, () => {
-        this.#store.putSilence(silence)
-        audit(this.#options.db, now, { who: by, deed, what: silence.id, detail: { comment: silence.comment } })
-        this.#silences.set(silence.id, compiled)
-        this.#turnSilences(turn)
-        return silence
-      }),
-    )
+    return this.#turn((turn) => {
+      this.#store.putSilence(silence)
+      audit(this.#options.db, turn.now, { who, deed, what: silence.id, detail: { comment: silence.comment } })
+      this.#silences.set(silence.id, compiled)
+      this.#turnSilences(turn)
+      return silence
+    })
   }
 
   /** Lets silences begin and end. */
@@ -560,7 +541,8 @@ export class Engine {
 
   /** Runs `work` and all that follows from it in one transaction. */
   #turn<T>(work: (turn: Turn) => T): T {
-    const { db, onNotices, onAlerts, log } = this.#options
+    const { db } = this.#options
+    const inside = db.inTransaction
     const turn: Turn = {
       now: this.#now(),
       news: [],
@@ -577,14 +559,34 @@ export class Engine {
         const value = work(turn)
         this.#conclude(turn)
         enqueue(db, turn.notices)
+        if (inside) this.#later(turn)
         return value
       })
     } catch (error) {
-      this.#rules.reload()
-      this.#store.recount()
-      this.#readState()
+      this.#recover()
       throw error
     }
+    if (!inside) this.#follow(turn)
+    return result
+  }
+
+  /** Inside the transaction of a caller: what follows waits until that has committed, which a token in it shows. */
+  #later(turn: Turn): void {
+    const token = newId(turn.now)
+    this.#store.setSwitch('turn', token)
+    if (this.#unfollowed.length === 0) {
+      queueMicrotask(() => {
+        const turns = this.#unfollowed.splice(0)
+        if (this.#store.switch('turn') === turns.at(-1)!.token) for (const { turn } of turns) this.#follow(turn)
+        else this.#recover()
+      })
+    }
+    this.#unfollowed.push({ token, turn })
+  }
+
+  /** What a turn that is durable sets off. */
+  #follow(turn: Turn): void {
+    const { onNotices, onAlerts, log } = this.#options
     for (const after of turn.after) {
       try {
         after()
@@ -594,7 +596,13 @@ export class Engine {
     }
     if (turn.notices.length > 0) onNotices()
     if (turn.touched.size > 0) onAlerts([...turn.touched])
-    return result
+  }
+
+  /** A transaction was rolled back: what it changed in memory is read anew. */
+  #recover(): void {
+    this.#rules.reload()
+    this.#store.recount()
+    this.#readState()
   }
 
   #conclude(turn: Turn): void {
@@ -839,40 +847,38 @@ export class Engine {
    * A test of a rule: an alert marked as such and the notices of it, to every channel that the rule would tell, past silences,
    * inhibition and grouping. It ends by itself and counts nowhere. Throws 404.
    */
-  test(ruleId: string, { by, claim }: Doing): TestStarted {
-    const now = this.#now()
-    return this.#turn((turn) =>
-      once(this.#options.db, claim, now, () => {
-        const rule = this.#rules.get(ruleId)
-        if (!rule) throw notFound('rule_not_found', `There is no rule ${ruleId}.`)
-        const value = testValue(rule)
-        const alertId = newId(now)
-        const deed = { kind: 'opened', alertId, at: now, since: now, value, why: 'breach', flapping: false } as const
-        const labels = [['__name__', rule.metricName || 'test']] as const
-        const opened = openAlert({ rule, labels, seriesKey: 'test', deed, escalationMs: 0, now, isTest: true })
-        const routes = routesOf({ alert: opened, event: 'firing', mark: 'test' }, this.#knowledge(now))
-        const channels = routes.filter((route) => route.why === null).map((route) => route.id)
-        const alert: Alert = { ...opened, told: { channels, marks: ['test'] } }
-        this.#store.insert(alert)
-        this.#store.note(alertId, now, 'opened', { test: true, value })
-        this.#store.note(alertId, now, 'told', { event: 'test', channels })
-        audit(this.#options.db, now, { who: by, deed: 'rule.tested', what: ruleId, detail: { alert: alertId } })
-        const notices = channels.map(
-          (channelId): Notice => ({
-            id: newId(now),
-            channelId,
-            event: 'test',
-            alerts: [noticeAlert(alert)],
-            count: 1,
-            orderKey: alertId,
-            isTest: true,
-            createdAt: now,
-          }),
-        )
-        turn.touched.add(alertId)
-        return { alertId, value, notices, leftOut: routes.filter((route) => route.why !== null) }
-      }),
-    )
+  test(ruleId: string, who: string): TestStarted {
+    return this.#turn((turn) => {
+      const { now } = turn
+      const rule = this.#rules.get(ruleId)
+      if (!rule) throw notFound('rule_not_found', `There is no rule ${ruleId}.`)
+      const value = testValue(rule)
+      const alertId = newId(now)
+      const deed = { kind: 'opened', alertId, at: now, since: now, value, why: 'breach', flapping: false } as const
+      const labels = [['__name__', rule.metricName || 'test']] as const
+      const opened = openAlert({ rule, labels, seriesKey: 'test', deed, escalationMs: 0, now, isTest: true })
+      const routes = routesOf({ alert: opened, event: 'firing', mark: 'test' }, this.#knowledge(now))
+      const channels = routes.filter((route) => route.why === null).map((route) => route.id)
+      const alert: Alert = { ...opened, told: { channels, marks: ['test'] } }
+      this.#store.insert(alert)
+      this.#store.note(alertId, now, 'opened', { test: true, value })
+      this.#store.note(alertId, now, 'told', { event: 'test', channels })
+      audit(this.#options.db, now, { who, deed: 'rule.tested', what: ruleId, detail: { alert: alertId } })
+      for (const channelId of channels) {
+        turn.notices.push({
+          id: newId(now),
+          channelId,
+          event: 'test',
+          alerts: [noticeAlert(alert)],
+          count: 1,
+          orderKey: alertId,
+          isTest: true,
+          createdAt: now,
+        })
+      }
+      turn.touched.add(alertId)
+      return { alertId, value, threshold: rule.threshold }
+    })
   }
 
   // --------------------------------------------------------------------------------------------------- state
@@ -905,9 +911,15 @@ export interface Posting {
 export interface TestStarted {
   readonly alertId: string
   readonly value: number
-  /** Not yet in the outbox, which sends tests in its own way. */
-  readonly notices: readonly Notice[]
-  readonly leftOut: readonly { readonly id: string; readonly why: string | null }[]
+  readonly threshold: number
+}
+
+export interface Resolving {
+  readonly notes: string
+  /** Absent: as it was. */
+  readonly falsePositive?: boolean
+  /** The user. */
+  readonly who: string
 }
 
 type CloseDeed = { readonly alertId: string; readonly at: Millis; readonly value: number; readonly why: CloseReason }

@@ -109,7 +109,7 @@ export class Rules {
     if (this.#rules.has(draft.id)) throw conflict('rule_exists', `There is a rule ${draft.id} already.`)
     const last = this.versions(draft.id)[0]?.version ?? 0
     const rule = { ...complete(draft, now), version: last + 1 }
-    this.#check(rule, channels)
+    this.check(rule, channels)
     return this.#write(rule, by, now, 'rule.created')
   }
 
@@ -128,7 +128,7 @@ export class Rules {
       ...(patch.metricName === undefined ? {} : { metricName: canonicalName(patch.metricName) }),
     }
     if (JSON.stringify(next) === JSON.stringify(rule)) return rule
-    this.#check(next, more.channels)
+    this.check(next, more.channels)
     return this.#write({ ...next, version: rule.version + 1 }, by, now, 'rule.changed')
   }
 
@@ -176,8 +176,8 @@ export class Rules {
     }
   }
 
-  /** What a schema cannot say. */
-  #check(rule: Rule, channelExists: (id: string) => boolean): void {
+  /** Throws 422 for what a schema cannot say. */
+  check(rule: Rule, channelExists: (id: string) => boolean): void {
     const problems: FieldError[] = []
     const wrong = (path: string, message: string) => problems.push({ path, message })
     rule.channels.forEach((id, i) => {
