@@ -18,6 +18,7 @@ import { HOUR, type Millis, SECOND } from '../base/time.ts'
 import { audit } from '../storage/audit.ts'
 import type { Database } from '../storage/database.ts'
 import { tx } from '../storage/database.ts'
+import { type Claim, once } from '../storage/idempotency.ts'
 import { type CloseReason, type Deed, type EndReason, step } from './alert.ts'
 import { enqueue } from './enqueue.ts'
 import { escalatesAt, rise } from './escalate.ts'
@@ -70,6 +71,12 @@ export interface EngineOptions {
   readonly onNotices: () => void
   /** Alerts that changed, after they are durable. */
   readonly onAlerts: (ids: readonly string[]) => void
+}
+
+/** Who does something, and the key by which a repetition is known: it gets the first answer again. */
+export interface Doing {
+  readonly by: string
+  readonly claim: Claim | null
 }
 
 const TICK_MS = SECOND
@@ -291,9 +298,9 @@ export class Engine {
 
   // -------------------------------------------------------------------------------------------------- people
 
-  /** `by` is a label, `who` the user. Throws 404, and 409 for a resolved alert. A second time changes nothing. */
-  acknowledge(id: string, { by, who }: { readonly by: string; readonly who: string }): Alert {
-    return this.#turn((turn) => {
+  /** Throws 404, and 409 for a resolved alert. A second time changes nothing. */
+  acknowledge(id: string, label: string, { by, claim }: Doing): Alert {
+    return this.#once(claim, (turn) => {
       const { now } = turn
       const before = this.#known(id)
       if (before.resolvedAt !== null) throw conflict('alert_resolved', 'The alert is resolved already.')
@@ -302,27 +309,27 @@ export class Engine {
         ...before,
         status: 'acknowledged',
         acknowledgedAt: now,
-        acknowledgedBy: by,
+        acknowledgedBy: label,
         suppressedBy: null,
         escalateAt: null,
       }
       this.#store.update(before, alert)
-      this.#store.note(id, now, 'acknowledged', { by, user: who })
-      audit(this.#options.db, now, { who, deed: 'alert.acknowledged', what: id, detail: { by } })
+      this.#store.note(id, now, 'acknowledged', { by: label, user: by })
+      audit(this.#options.db, now, { who: by, deed: 'alert.acknowledged', what: id, detail: { label } })
       turn.touched.add(id)
       return alert
     })
   }
 
   /** Throws 404, and 409 for a resolved alert, unless only the verdict on it changes. */
-  resolve(id: string, { notes, falsePositive, who }: Resolving): Alert {
-    return this.#turn((turn) => {
+  resolve(id: string, notes: string | null, falsePositive: boolean | undefined, { by, claim }: Doing): Alert {
+    return this.#once(claim, (turn) => {
       const { now } = turn
       const before = this.#known(id)
       const verdict = falsePositive ?? before.falsePositive
       if (verdict !== before.falsePositive && !before.isTest) this.#store.addStat('false_positives', verdict ? 1 : -1)
-      const said = { notes: notes || before.notes, falsePositive: verdict }
-      audit(this.#options.db, now, { who, deed: 'alert.resolved', what: id, detail: { false_positive: verdict } })
+      const said = { notes: notes ?? before.notes, falsePositive: verdict }
+      audit(this.#options.db, now, { who: by, deed: 'alert.resolved', what: id, detail: { false_positive: verdict } })
       if (before.resolvedAt !== null) {
         if (falsePositive === undefined || falsePositive === before.falsePositive) {
           throw conflict('alert_resolved', 'The alert is resolved already.')
@@ -361,19 +368,19 @@ export class Engine {
   // --------------------------------------------------------------------------------------------------- rules
 
   /** Throws 409 where the id exists, 422 for what a schema cannot say. */
-  createRule(draft: RuleDraft, who: string): Rule {
-    return this.#turn((turn) => {
-      const rule = this.#rules.create(draft, who, turn.now, this.#channelExists)
+  createRule(draft: RuleDraft, { by, claim }: Doing): Rule {
+    return this.#once(claim, (turn) => {
+      const rule = this.#rules.create(draft, by, turn.now, this.#channelExists)
       turn.after.push(() => this.#announce(rule.id, rule, []))
       return rule
     })
   }
 
   /** A new version, unless nothing changes; what fires by the old one ends. Throws 404, 412, 422. */
-  changeRule(id: string, patch: RulePatch, who: string, ifMatch: number | null): Rule {
-    return this.#turn((turn) => {
+  changeRule(id: string, patch: RulePatch, ifMatch: number | null, { by, claim }: Doing): Rule {
+    return this.#once(claim, (turn) => {
       const before = this.#rules.get(id)
-      const rule = this.#rules.change(id, patch, who, turn.now, { ifMatch, channels: this.#channelExists })
+      const rule = this.#rules.change(id, patch, by, turn.now, { ifMatch, channels: this.#channelExists })
       if (!before || rule.version === before.version) return rule
       const watches = this.#endRule(before, rule, rule.enabled ? 'rule_edited' : 'rule_disabled', turn.now, turn)
       turn.after.push(() => this.#announce(id, rule, watches))
@@ -382,11 +389,12 @@ export class Engine {
   }
 
   /** Throws 404, 412. */
-  deleteRule(id: string, who: string, ifMatch: number | null): void {
-    this.#turn((turn) => {
-      const rule = this.#rules.delete(id, who, turn.now, ifMatch)
+  deleteRule(id: string, ifMatch: number | null, { by, claim }: Doing): void {
+    this.#once(claim, (turn) => {
+      const rule = this.#rules.delete(id, by, turn.now, ifMatch)
       this.#endRule(rule, null, 'rule_deleted', turn.now, turn)
       turn.after.push(() => this.#announce(id, null, []))
+      return null
     })
   }
 
@@ -432,11 +440,15 @@ export class Engine {
   }
 
   /** Writes a silence, new or changed; it holds at once. Throws what `CompiledSilence` says of a bad one. */
-  putSilence(silence: Silence, deed: 'silence.created' | 'silence.changed' | 'silence.ended', who: string): Silence {
+  putSilence(
+    silence: Silence,
+    deed: 'silence.created' | 'silence.changed' | 'silence.ended',
+    { by, claim }: Doing,
+  ): Silence {
     const compiled = new CompiledSilence(silence)
-    return this.#turn((turn) => {
+    return this.#once(claim, (turn) => {
       this.#store.putSilence(silence)
-      audit(this.#options.db, turn.now, { who, deed, what: silence.id, detail: { comment: silence.comment } })
+      audit(this.#options.db, turn.now, { who: by, deed, what: silence.id, detail: { comment: silence.comment } })
       this.#silences.set(silence.id, compiled)
       this.#turnSilences(turn)
       return silence
@@ -538,6 +550,11 @@ export class Engine {
   }
 
   // --------------------------------------------------------------------------------------------------- turns
+
+  /** A turn that a person makes, once per claim. */
+  #once<T>(claim: Claim | null, work: (turn: Turn) => T): T {
+    return this.#turn((turn) => once(this.#options.db, claim, turn.now, () => work(turn)))
+  }
 
   /** Runs `work` and all that follows from it in one transaction. */
   #turn<T>(work: (turn: Turn) => T): T {
@@ -847,8 +864,8 @@ export class Engine {
    * A test of a rule: an alert marked as such and the notices of it, to every channel that the rule would tell, past silences,
    * inhibition and grouping. It ends by itself and counts nowhere. Throws 404.
    */
-  test(ruleId: string, who: string): TestStarted {
-    return this.#turn((turn) => {
+  test(ruleId: string, { by, claim }: Doing): TestStarted {
+    return this.#once(claim, (turn) => {
       const { now } = turn
       const rule = this.#rules.get(ruleId)
       if (!rule) throw notFound('rule_not_found', `There is no rule ${ruleId}.`)
@@ -863,10 +880,11 @@ export class Engine {
       this.#store.insert(alert)
       this.#store.note(alertId, now, 'opened', { test: true, value })
       this.#store.note(alertId, now, 'told', { event: 'test', channels })
-      audit(this.#options.db, now, { who, deed: 'rule.tested', what: ruleId, detail: { alert: alertId } })
-      for (const channelId of channels) {
+      audit(this.#options.db, now, { who: by, deed: 'rule.tested', what: ruleId, detail: { alert: alertId } })
+      const deliveries = channels.map((channelId) => ({ channelId, noticeId: newId(now) }))
+      for (const { channelId, noticeId } of deliveries) {
         turn.notices.push({
-          id: newId(now),
+          id: noticeId,
           channelId,
           event: 'test',
           alerts: [noticeAlert(alert)],
@@ -877,7 +895,7 @@ export class Engine {
         })
       }
       turn.touched.add(alertId)
-      return { alertId, value, threshold: rule.threshold }
+      return { alertId, value, deliveries, leftOut: routes.filter((route) => route.why !== null) }
     })
   }
 
@@ -911,15 +929,9 @@ export interface Posting {
 export interface TestStarted {
   readonly alertId: string
   readonly value: number
-  readonly threshold: number
-}
-
-export interface Resolving {
-  readonly notes: string
-  /** Absent: as it was. */
-  readonly falsePositive?: boolean
-  /** The user. */
-  readonly who: string
+  readonly deliveries: readonly { readonly channelId: string; readonly noticeId: string }[]
+  /** Channels of the rule that are not tested, and why. */
+  readonly leftOut: readonly { readonly id: string; readonly why: string | null }[]
 }
 
 type CloseDeed = { readonly alertId: string; readonly at: Millis; readonly value: number; readonly why: CloseReason }
