@@ -17,7 +17,7 @@ import { createHistory } from './history.ts'
 import type { ClientSocket, Encoded } from './hub.ts'
 import { createHub } from './hub.ts'
 import type { DashboardEvent, DashboardSummary, MetricKey, Range, Snapshot, Update } from './protocol.ts'
-import { ANOMALIES_MAX, FIGURE_KEYS, METRIC_KEYS, RANGES } from './protocol.ts'
+import { ANOMALIES_MAX, FIGURE_KEYS, METRIC_KEYS, RANGES, RECENT_ANOMALIES_MAX } from './protocol.ts'
 import type { DashboardSources, EventView, Point } from './sources.ts'
 
 export interface DashboardDeps {
@@ -39,8 +39,6 @@ export interface Dashboard {
 }
 
 const NAMES = FIGURE_KEYS.map((key) => MEANING[key].name)
-/** In a message every two seconds; the charts have more from their snapshot. */
-const RECENT_ANOMALIES_MAX = 20
 /** A pause after which history is read anew. */
 const PAUSE_MS = 30 * SECOND
 /** Steps on the way: listed among the events, but the charts mark only where they led. */

@@ -5,9 +5,9 @@ import { dashboardKeys } from './config.ts'
 import type { FeedInput, FeedSettings, FeedState, Refill } from './feed.ts'
 import { COARSE_STEP_MS, emptyFeed, FINE_STEP_MS, step } from './feed.ts'
 import { limitsOf } from './figures.ts'
-import type { MetricKey, Update } from './protocol.ts'
-import { FIGURE_KEYS, METRIC_KEYS } from './protocol.ts'
-import type { Point, Points, ProcessView } from './sources.ts'
+import type { DashboardInsight, MetricKey, Update } from './protocol.ts'
+import { FIGURE_KEYS, INSIGHTS_MAX, METRIC_KEYS } from './protocol.ts'
+import type { ForecastView, Point, Points, ProcessView } from './sources.ts'
 
 const NOW = Date.UTC(2026, 0, 30, 9, 42, 14)
 const settings: FeedSettings = {
@@ -300,5 +300,78 @@ describe('whatever happens', () => {
       }),
       { numRuns: 200 },
     )
+  })
+})
+
+describe('what analytics brings', () => {
+  const forecast = (horizon: number, more: Partial<ForecastView> = {}): ForecastView => ({
+    metric: 'system.cpu_usage',
+    madeAt: NOW,
+    horizon,
+    target_time: toIso(NOW + horizon * MINUTE),
+    value: 74.123456,
+    lower: 66,
+    upper: 83,
+    coverage: 0.8,
+    confidence: 0.9,
+    withdrawn: null,
+    ...more,
+  })
+  const insight = (id: string, more: Partial<DashboardInsight> = {}): DashboardInsight => ({
+    id,
+    type: 'capacity',
+    category: 'capacity',
+    title: id,
+    message: '',
+    confidence: 0.9,
+    impact: 'medium',
+    recommendations: [],
+    evidence_url: `/ops/insights/${id}`,
+    found_by: 'analytics',
+    last_seen_at: toIso(NOW),
+    ...more,
+  })
+  const messageAt = (at: number, more: Partial<FeedInput>) => step(emptyFeed, input({}, more), settings, at).message
+
+  test('forecasts stand at their figure, nearest first, rounded; withdrawn ones say why', () => {
+    const forecasts = [forecast(30, { withdrawn: 'naive did better' }), forecast(15), forecast(15, { metric: 'other' })]
+    const { forecast: shown } = messageAt(NOW, { forecasts })
+    expect(shown.cpu_usage.map((point) => [point.horizon, point.value, point.withdrawn])).toEqual([
+      [15, 74.12, null],
+      [30, 74.12, 'naive did better'],
+    ])
+    expect(Object.keys(shown.cpu_usage[0]!).sort()).toEqual(
+      ['confidence', 'coverage', 'horizon', 'lower', 'target_time', 'upper', 'value', 'withdrawn'].sort(),
+    )
+    expect(Object.keys(shown).sort()).toEqual([...FIGURE_KEYS].sort())
+    expect(shown.memory_usage).toEqual([])
+  })
+
+  test('what was forecast for a moment that is over, or too long ago, is gone', () => {
+    const forecasts = [forecast(5), forecast(60)]
+    const horizons = (at: number) => messageAt(at, { forecasts }).forecast.cpu_usage.map((point) => point.horizon)
+    expect(horizons(NOW + 4 * MINUTE)).toEqual([5, 60])
+    expect(horizons(NOW + 5 * MINUTE)).toEqual([60])
+    expect(horizons(NOW + 15 * MINUTE)).toEqual([])
+  })
+
+  test('insights: the strongest first, of those the newest; never more than the page has room for', () => {
+    const many = Array.from({ length: 30 }, (_, i) => insight(`low ${i}`, { impact: 'low' }))
+    const older = insight('older', { last_seen_at: toIso(NOW - MINUTE) })
+    const { ai_insights } = messageAt(NOW, {
+      insights: [...many, older, insight('newer'), insight('high', { impact: 'high' })],
+    })
+    expect(ai_insights).toHaveLength(INSIGHTS_MAX)
+    expect(ai_insights.slice(0, 3).map((one) => one.id)).toEqual(['high', 'newer', 'older'])
+  })
+
+  test('says when the engine had its last cycle', () => {
+    const analytics = { active: true, lastActivity: NOW - MINUTE }
+    const { engines } = messageAt(NOW, { engines: { analytics } })
+    expect(engines.find((one) => one.name === 'analytics')).toEqual({
+      name: 'analytics',
+      state: 'active',
+      last_activity: toIso(NOW - MINUTE),
+    })
   })
 })

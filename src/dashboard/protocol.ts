@@ -53,6 +53,8 @@ export const CLOSE = { notAuthenticated: 4401, role: 4403, tryLater: 1013, going
 /** Most insights and most anomalies of one message. */
 export const INSIGHTS_MAX = 12
 export const ANOMALIES_MAX = 100
+/** Of an update: it comes every two seconds. */
+export const RECENT_ANOMALIES_MAX = 20
 
 /** The canonical name behind each figure. */
 export const FIGURE_NAMES: Readonly<Record<FigureKey, string>> = {

@@ -9,6 +9,7 @@ export type View =
   | { readonly kind: 'overview' }
   | { readonly kind: 'metrics' }
   | { readonly kind: 'metric'; readonly name: string }
+  | { readonly kind: 'insights'; readonly id: string | null }
   | { readonly kind: 'login' }
   | { readonly kind: 'missing' }
 
@@ -19,8 +20,11 @@ export function viewOf(path: string): View {
     return { kind: 'overview' }
   if (path === '/login') return { kind: 'login' }
   if (path === '/ops/metrics') return { kind: 'metrics' }
+  if (path === '/ops/insights') return { kind: 'insights', id: null }
+  const insight = /^\/ops\/insights\/([^/]+)$/.exec(path)?.[1]
   const name = /^\/ops\/metrics\/([^/]+)$/.exec(path)?.[1]
   try {
+    if (insight) return { kind: 'insights', id: decodeURIComponent(insight) }
     if (name) return { kind: 'metric', name: decodeURIComponent(name) }
   } catch {}
   return { kind: 'missing' }

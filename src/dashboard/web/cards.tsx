@@ -1,32 +1,46 @@
-/** The six figures: value, trend, the last hour, and what the value should be. */
+/** The six figures: value, trend, the last hour, what the value should be, and what it is expected to be. */
 import type { CardKey, DashboardState, Figure } from '../protocol.ts'
-import { CARD_KEYS, formatExact, formatNumber } from '../protocol.ts'
-import { between, change, formatValue, moment, NARROW, short } from './format.ts'
+import { CARD_KEYS, FIGURE_NAMES, formatExact, formatNumber } from '../protocol.ts'
+import type { Ahead } from './forecast.ts'
+import { aheadOf } from './forecast.ts'
+import { between, change, formatValue, hhmm, moment, NARROW, short } from './format.ts'
 import { Icon } from './icons.tsx'
 import { now, old, recent, state } from './live.ts'
-import { Spark } from './spark.tsx'
+import { SPARK_FUTURE_MS, Spark } from './spark.tsx'
 
-const TITLES: Readonly<Record<CardKey, { title: string; unit: string; metric: string }>> = {
-  cpu_usage: { title: 'CPU', unit: '%', metric: 'system.cpu_usage' },
-  memory_usage: { title: 'Memory', unit: '%', metric: 'system.memory_usage' },
-  cache_hit_rate: { title: 'Cache hit rate', unit: '%', metric: 'cache.hit_rate' },
-  response_time: { title: 'Response time', unit: 'ms p95', metric: 'application.api_response_time' },
-  throughput: { title: 'Throughput', unit: 'req/s', metric: 'application.requests_per_second' },
-  health_score: { title: 'Health score', unit: 'of 100', metric: 'performance_score' },
+const TITLES: Readonly<Record<CardKey, { title: string; unit: string }>> = {
+  cpu_usage: { title: 'CPU', unit: '%' },
+  memory_usage: { title: 'Memory', unit: '%' },
+  cache_hit_rate: { title: 'Cache hit rate', unit: '%' },
+  response_time: { title: 'Response time', unit: 'ms p95' },
+  throughput: { title: 'Throughput', unit: 'req/s' },
+  health_score: { title: 'Health score', unit: 'of 100' },
 }
 
 export function Cards() {
+  const ahead = Object.fromEntries(
+    CARD_KEYS.map((key) => [key, aheadOf(state.value?.forecast[key] ?? [], now.value, 2 * SPARK_FUTURE_MS)]),
+  ) as Record<CardKey, Ahead[]>
+  const future = Object.values(ahead).some((knots) => knots.length > 0)
   return (
     <section class="cards" aria-label="Key figures">
       {CARD_KEYS.map((key) => (
-        <Card key={key} id={key} state={state.value} />
+        <Card key={key} id={key} state={state.value} ahead={ahead[key]} future={future} />
       ))}
     </section>
   )
 }
 
-function Card({ id, state }: { id: CardKey; state: DashboardState | null }) {
-  const { title, metric } = TITLES[id]
+interface CardProps {
+  readonly id: CardKey
+  readonly state: DashboardState | null
+  readonly ahead: readonly Ahead[]
+  readonly future: boolean
+}
+
+function Card({ id, state, ahead, future }: CardProps) {
+  const { title } = TITLES[id]
+  const metric = FIGURE_NAMES[id]
   const figure = state?.figures[id] ?? null
   const value = state ? (id === 'health_score' ? state.performance_score : state.metrics[id]) : null
   // What is old judges nothing: figures stay, marks go.
@@ -35,13 +49,9 @@ function Card({ id, state }: { id: CardKey; state: DashboardState | null }) {
     <article class="card" data-state={beyond ? figure?.threshold_state : undefined} data-metric={id}>
       <header>
         <h2>
-          {id === 'health_score' ? (
-            title
-          ) : (
-            <a class="card-link" href={`/ops/metrics/${metric}`}>
-              {title}
-            </a>
-          )}
+          <a class="card-link" href={`/ops/metrics/${metric}`}>
+            {title}
+          </a>
         </h2>
         {figure && !old.value && <Tag figure={figure} value={value} />}
       </header>
@@ -57,10 +67,13 @@ function Card({ id, state }: { id: CardKey; state: DashboardState | null }) {
         figure={id}
         normal={figure?.normal ?? null}
         now={now.value}
+        ahead={value === null || old.value ? [] : ahead}
+        future={future}
+        marks={state?.anomalies.filter((one) => one.metric_name === metric) ?? []}
         steps={id === 'health_score'}
       />
       <dl class="card-rows load">
-        <Rows id={id} figure={figure} value={value} state={state} />
+        <Rows id={id} figure={figure} value={value} state={state} next={ahead[0]} />
       </dl>
     </article>
   )
@@ -124,7 +137,7 @@ function Value({ id, figure, value, state }: Shown) {
   )
 }
 
-function Rows({ id, figure, value, state }: Shown) {
+function Rows({ id, figure, value, state, next }: Shown & { next: Ahead | undefined }) {
   if (!figure || !state)
     return (
       <Pairs
@@ -165,6 +178,11 @@ function Rows({ id, figure, value, state }: Shown) {
         part.why,
       ])
     return <Pairs rows={parts.length === 1 ? [...parts, normal] : parts} asOf={asOf} />
+  }
+  if (next) {
+    const unit = id === 'health_score' ? '' : figure.unit
+    const said = `Forecast for ${hhmm(next.at)}: ${formatValue(next.value, unit)}; four of five times within ${between(next.lower, next.upper, unit)}.`
+    return <Pairs rows={[normal, [hhmm(next.at), between(next.lower, next.upper, unit), said]]} asOf={asOf} />
   }
   const limits = figure.limits
   const limit: [string, string] = limits

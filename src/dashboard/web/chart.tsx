@@ -1,16 +1,19 @@
 /**
- * A chart over time: at most two lines, their gaps hatched, limits and events on it. uPlot draws lines and axes; the
- * crosshair is ours, because all charts of a page share it and arrow keys move it. A chart is also a sentence (its
- * label) and a table (on demand, in the same place).
+ * A chart over time: at most two lines, their gaps hatched, limits and events on it, the forecast after now, anomalies
+ * as rings. uPlot draws lines and axes; the crosshair is ours, because all charts of a page share it and arrow keys move
+ * it. Rings are buttons above the canvas. A chart is also a sentence (its label) and a table (on demand, in the same
+ * place).
  */
 import { signal, useSignal, useSignalEffect } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useId, useLayoutEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
-import type { DashboardEvent } from '../protocol.ts'
-import { day, formatValue, hhmm, hhmmss, moment, spoken } from './format.ts'
+import type { DashboardAnomaly, DashboardEvent } from '../protocol.ts'
+import { openAnomaly } from './anomalies.tsx'
+import type { Ahead } from './forecast.ts'
+import { between, day, formatValue, hhmm, hhmmss, moment, spoken } from './format.ts'
 import type { Gap, Track } from './series.ts'
-import { endOf, extent, gapsOf, merged, niceStep } from './series.ts'
+import { extent, gapsOf, merged, niceStep } from './series.ts'
 import { colours } from './theme.ts'
 
 export interface Line {
@@ -42,8 +45,19 @@ export interface ChartProps {
   readonly band?: { readonly lower: string; readonly upper: string; readonly name: string }
   readonly limits?: readonly Limit[]
   readonly events?: readonly DashboardEvent[]
+  /** By key of the line. */
+  readonly ahead?: Readonly<Partial<Record<string, readonly Ahead[]>>>
+  readonly marks?: readonly Mark[]
+  /** A few words more under the chart. */
+  readonly note?: string | null
   readonly stale: boolean
   readonly children?: ComponentChildren
+}
+
+/** An anomaly on a line. */
+export interface Mark {
+  readonly line: string
+  readonly anomaly: DashboardAnomaly
 }
 
 /** The one crosshair of the page. */
@@ -78,12 +92,15 @@ export function Chart(props: ChartProps) {
       </div>
       <div class="panel-body" id={`${id}p`}>
         {asTable.value && track ? (
-          <Table id={id} title={title} lines={lines} track={track} now={now} />
+          <Table id={id} title={title} lines={lines} track={track} now={now} ahead={props.ahead} />
         ) : (
           <Canvas id={id} {...props} />
         )}
         <p class="chart-foot">
-          <span>{track && track.length > 0 ? `Means of ${spoken(track.stepMs)}, UTC` : ''}</span>
+          <span class="cut" title={props.note ?? undefined}>
+            {track && track.length > 0 ? `Means of ${spoken(track.stepMs)}, UTC` : ''}
+            {props.note && ` · ${props.note}`}
+          </span>
           <button
             type="button"
             class="link"
@@ -125,7 +142,8 @@ function Table({
   lines,
   track,
   now,
-}: { id: string } & Pick<ChartProps, 'title' | 'lines' | 'now'> & { track: Track }) {
+  ahead,
+}: { id: string; ahead: ChartProps['ahead'] } & Pick<ChartProps, 'title' | 'lines' | 'now'> & { track: Track }) {
   const rows = Array.from({ length: track.length }, (_, i) => track.length - 1 - i)
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard
@@ -143,6 +161,20 @@ function Table({
           </tr>
         </thead>
         <tbody>
+          {knots(lines, ahead)
+            .reverse()
+            .map((at) => (
+              <tr key={at}>
+                <th scope="row">{moment(at, now)}, forecast</th>
+                {lines.map((line) => (
+                  <td key={line.key} class="n">
+                    {expected(line, ahead, at)}
+                  </td>
+                ))}
+              </tr>
+            ))}
+        </tbody>
+        <tbody>
           {rows.map((i) => (
             <tr key={i}>
               <th scope="row">{stamp(track, track.from + i * track.stepMs, now)}</th>
@@ -159,6 +191,18 @@ function Table({
   )
 }
 
+/** The moments at which anything is forecast. */
+function knots(lines: readonly Line[], ahead: ChartProps['ahead']): number[] {
+  const all = lines.flatMap((line) => (ahead?.[line.key] ?? []).map((knot) => knot.at))
+  return [...new Set(all)].sort((a, b) => a - b)
+}
+
+function expected(line: Line, ahead: ChartProps['ahead'], at: number): string {
+  const knot = ahead?.[line.key]?.find((one) => one.at === at)
+  if (!knot) return 'no forecast'
+  return `${formatValue(knot.value, line.unit)} (${between(knot.lower, knot.upper, line.unit)})`
+}
+
 const stamp = (track: Track, at: number, now: number) => (track.stepMs < 60_000 ? hhmmss(at) : moment(at, now))
 
 function read(track: Track, line: Line, i: number): string {
@@ -171,7 +215,7 @@ function read(track: Track, line: Line, i: number): string {
 // ---------------------------------------------------------------------------------------------------- canvas
 
 function Canvas(props: ChartProps & { id: string }) {
-  const { id, lines, track, now, stale } = props
+  const { id, lines, track, now, stale, marks = [] } = props
   const box = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | null>(null)
   const latest = useRef(props)
@@ -179,6 +223,7 @@ function Canvas(props: ChartProps & { id: string }) {
   const hair = useRef<HTMLDivElement>(null)
   const tip = useRef<HTMLDivElement>(null)
   const told = useSignal('')
+  const rings = useRef<HTMLDivElement>(null)
 
   useLayoutEffect(() => {
     const element = box.current!
@@ -186,7 +231,7 @@ function Canvas(props: ChartProps & { id: string }) {
       const size = { width: element.clientWidth, height: element.clientHeight }
       if (size.width === 0) return
       if (plot.current) plot.current.setSize(size)
-      else plot.current = create(element, size, latest)
+      else plot.current = create(element, size, latest, rings)
     })
     resize.observe(element)
     return () => {
@@ -197,7 +242,7 @@ function Canvas(props: ChartProps & { id: string }) {
   }, [])
   useEffect(() => {
     if (plot.current && track) plot.current.setData(dataOf(latest.current))
-  }, [track, now, props.events, props.limits])
+  }, [track, now, props.events, props.limits, props.ahead, props.marks])
   useSignalEffect(() => {
     colours.value
     plot.current?.redraw(false)
@@ -206,25 +251,41 @@ function Canvas(props: ChartProps & { id: string }) {
     place(cross.value)
   })
 
+  /** Where the crosshair can stand: in the middle of each bucket, and at each moment that is forecast. */
+  function stops(): number[] {
+    const { track, now, lines, ahead } = latest.current
+    if (!track) return []
+    const measured = Array.from({ length: track.length }, (_, i) => xOf(track, i, now) * 1000)
+    return [...measured, ...knots(lines, ahead).filter((at) => at > (measured.at(-1) ?? 0))]
+  }
+
+  function nearest(all: readonly number[], at: number): number {
+    let best = 0
+    for (let i = 1; i < all.length; i++) if (Math.abs(all[i]! - at) <= Math.abs(all[best]! - at)) best = i
+    return best
+  }
+
   /** Moves the line; the figures stand only at the chart that has the pointer or the focus. */
   function place(at: typeof cross.value) {
     const u = plot.current
-    const { track, now } = latest.current
+    const { track, now, lines, ahead } = latest.current
     const line = hair.current
     const figures = tip.current
     if (!line || !figures) return
-    const shown = u && at && track && track.length > 0 && at.at >= track.from && at.at <= Math.max(now, endOf(track))
+    const all = at ? stops() : []
+    const shown = u && at && track && all.length > 0 && at.at >= track.from && at.at <= u.scales.x!.max! * 1000
     line.hidden = !shown
     figures.hidden = !shown || at.owner !== id
     if (!shown) return
-    const i = Math.min(track.length - 1, Math.max(0, Math.floor((at.at - track.from) / track.stepMs)))
-    const left = u.over.offsetLeft + u.valToPos(xOf(track, i, now), 'x')
+    const i = nearest(all, at.at)
+    const left = u.over.offsetLeft + u.valToPos(all[i]! / 1000, 'x')
     line.style.transform = `translateX(${left.toFixed(1)}px)`
     if (at.owner !== id) return
-    const time = stamp(track, track.from + i * track.stepMs, now)
-    const rows = lines.map((l) => [l.name, read(track, l, i)] as const)
+    const future = i >= track.length
+    const time = future ? moment(all[i]!, now) : stamp(track, track.from + i * track.stepMs, now)
+    const rows = lines.map((l) => [l.name, future ? expected(l, ahead, all[i]!) : read(track, l, i)] as const)
     const head = document.createElement('b')
-    head.textContent = `${time} UTC`
+    head.textContent = `${time} UTC${future ? ', forecast' : ''}`
     figures.replaceChildren(
       head,
       ...rows.map((row) => {
@@ -236,7 +297,8 @@ function Canvas(props: ChartProps & { id: string }) {
     const width = box.current!.clientWidth
     const room = left + 12 + figures.offsetWidth < width
     figures.style.left = `${Math.max(4, room ? left + 12 : left - 12 - figures.offsetWidth)}px`
-    if (at.byKey) told.value = `${time}: ${rows.map((row) => row.join(' ')).join(', ')}`
+    const said = rows.map((row) => row.join(' ')).join(', ')
+    if (at.byKey) told.value = `${time}${future ? ', forecast' : ''}: ${said}`
   }
 
   function pointed(event: PointerEvent) {
@@ -248,23 +310,22 @@ function Canvas(props: ChartProps & { id: string }) {
 
   function keyed(event: KeyboardEvent) {
     const { track, now } = latest.current
-    if (!track || track.length === 0) return
-    const first = track.from + track.stepMs / 2
-    const last = endOf(track) - track.stepMs / 2
-    const at = Math.min(last, Math.max(first, cross.peek()?.at ?? now))
-    const by = event.shiftKey ? 10 * track.stepMs : track.stepMs
-    const to = { ArrowLeft: at - by, ArrowRight: at + by, Home: first, End: last }[event.key]
+    const all = stops()
+    if (!track || all.length === 0) return
+    const i = nearest(all, cross.peek()?.at ?? now)
+    const by = event.shiftKey ? 10 : 1
+    const to = { ArrowLeft: i - by, ArrowRight: i + by, Home: 0, End: track.length - 1 }[event.key]
     if (event.key === 'Escape') cross.value = null
     if (to === undefined) return
     event.preventDefault()
-    cross.value = { at: Math.min(last, Math.max(first, to)), owner: id, byKey: true }
+    cross.value = { at: all[Math.min(all.length - 1, Math.max(0, to))]!, owner: id, byKey: true }
   }
 
   const away = () => {
     cross.value = null
   }
   return (
-    <>
+    <div class="chart-box">
       <div
         class={`chart load${stale ? ' dimmed' : ''}`}
         ref={box}
@@ -280,11 +341,117 @@ function Canvas(props: ChartProps & { id: string }) {
         <div class="crosshair" ref={hair} hidden />
         <div class="tip" ref={tip} hidden />
       </div>
+      <Rings box={rings} title={props.title} lines={lines} marks={stale ? [] : marks} now={now} />
       <p class="vh" aria-live="polite">
         {told}
       </p>
-    </>
+    </div>
   )
+}
+
+/** Anomalies as buttons over the canvas; `create` places them. One stop for Tab, arrow keys go from ring to ring. */
+function Rings({
+  box,
+  title,
+  lines,
+  marks,
+  now,
+}: Pick<ChartProps, 'title' | 'lines' | 'now'> & { box: { current: HTMLDivElement | null }; marks: readonly Mark[] }) {
+  const current = useSignal(0)
+  const hint = useRef<HTMLDivElement>(null)
+  const at = Math.min(current.value, marks.length - 1)
+
+  function keyed(event: KeyboardEvent) {
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: marks.length - 1 }[event.key]
+    if (to === undefined) return
+    event.preventDefault()
+    current.value = Math.min(marks.length - 1, Math.max(0, to))
+    box.current?.querySelectorAll<HTMLElement>('.ring')[current.value]?.focus()
+  }
+  function show(event: Event, text: string | null) {
+    const element = hint.current
+    const ring = event.currentTarget as HTMLElement
+    if (!element) return
+    element.hidden = text === null
+    if (text === null) return
+    element.textContent = text
+    const [x, y] = [Number(ring.dataset.x), Number(ring.dataset.y)]
+    const width = box.current!.clientWidth
+    element.style.left = `${Math.max(4, Math.min(width - element.offsetWidth - 4, x - element.offsetWidth / 2))}px`
+    element.style.top = `${y > element.offsetHeight + 16 ? y - element.offsetHeight - 12 : y + 12}px`
+  }
+
+  return (
+    // biome-ignore lint/a11y/useSemanticElements: a fieldset is for fields
+    <div
+      class="rings"
+      ref={box}
+      role="group"
+      aria-label={`${marks.length} anomalies in ${title}`}
+      hidden={marks.length === 0}
+      onKeyDown={keyed}
+    >
+      {marks.map(({ line, anomaly }, i) => {
+        const name = lines.find((one) => one.key === line)?.name ?? ''
+        const words = `${name} ${moment(Date.parse(anomaly.timestamp), now)}: ${anomaly.severity} anomaly, ${anomaly.anomaly_score.toFixed(1)} deviations`
+        return (
+          <button
+            key={`${line}:${anomaly.id}`}
+            type="button"
+            class="ring"
+            data-level={anomaly.severity}
+            tabIndex={i === at ? 0 : -1}
+            aria-haspopup="dialog"
+            aria-label={words}
+            onPointerEnter={(event) => show(event, words)}
+            onPointerLeave={(event) => show(event, null)}
+            onFocus={(event) => {
+              current.value = i
+              show(event, words)
+            }}
+            onBlur={(event) => show(event, null)}
+            onClick={(event) => openAnomaly(anomaly, event.currentTarget)}
+          >
+            <Ring level={anomaly.severity} />
+          </button>
+        )
+      })}
+      <div class="tip" ref={hint} hidden />
+    </div>
+  )
+}
+
+const RADIUS = { low: 3, medium: 4, high: 5 } as const
+
+/** Low, medium, high: small, larger, larger with a core. */
+export function Ring({ level }: { level: DashboardAnomaly['severity'] }) {
+  return (
+    <svg class="i" viewBox="0 0 16 16" aria-hidden="true">
+      <circle cx="8" cy="8" r={RADIUS[level]} class="c-anomaly" />
+      {level === 'high' && <circle cx="8" cy="8" r="1.75" class="c-anomaly-core" />}
+    </svg>
+  )
+}
+
+/** On its line where that is drawn, else where its own value is; out of sight when it is out of the window. */
+function placeRings(u: uPlot, { track, lines, marks = [], now }: ChartProps, box: HTMLDivElement | null) {
+  if (!box || !track) return
+  const buttons = box.querySelectorAll<HTMLElement>('.ring')
+  const { offsetLeft: left, offsetTop: top, offsetWidth: width, offsetHeight: height } = u.over
+  for (const [n, { line: key, anomaly }] of marks.entries()) {
+    const button = buttons[n]
+    const line = lines.find((one) => one.key === key)
+    if (!button || !line) continue
+    const i = Math.floor((Date.parse(anomaly.timestamp) - track.from) / track.stepMs)
+    button.hidden = i < 0 || i >= track.length
+    if (button.hidden) continue
+    const value = track.series[key]?.[i] ?? anomaly.actual_value
+    const x = left + Math.min(width, Math.max(0, u.valToPos(xOf(track, i, now), 'x')))
+    const y = top + Math.min(height, Math.max(0, u.valToPos(value, line.axis)))
+    button.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`
+    button.dataset.x = x.toFixed(0)
+    button.dataset.y = y.toFixed(0)
+  }
 }
 
 /** Middle of a bucket, in seconds; the last one reaches no further than now. */
@@ -296,7 +463,12 @@ function dataOf({ track, now, lines }: ChartProps): uPlot.AlignedData {
   return [xs, ...lines.map((line) => [...(track.series[line.key] ?? new Array(track.length).fill(null))])]
 }
 
-function create(element: HTMLElement, size: { width: number; height: number }, latest: { current: ChartProps }): uPlot {
+function create(
+  element: HTMLElement,
+  size: { width: number; height: number },
+  latest: { current: ChartProps },
+  rings: { current: HTMLDivElement | null },
+): uPlot {
   const start = latest.current
   const css = (name: string) => getComputedStyle(element).getPropertyValue(name)
   const tint = (i: number) => css(i === 0 ? '--series-1' : '--series-2')
@@ -366,8 +538,10 @@ function create(element: HTMLElement, size: { width: number; height: number }, l
       hooks: {
         drawClear: [
           (u) => {
+            drawFuture(u, latest.current, css('--chart-future'))
             for (const gap of gapsIn(latest.current)) hatch(u, gap, css('--chart-hatch'))
             drawBand(u, latest.current, tint(0))
+            for (const [i, line] of latest.current.lines.entries()) drawAhead(u, latest.current, line, i, tint(i))
           },
         ],
         draw: [
@@ -376,13 +550,16 @@ function create(element: HTMLElement, size: { width: number; height: number }, l
             u.ctx.save()
             u.ctx.font = FONT.replace('11px', `${px(11)}px`)
             units(u, props, css('--chart-text'))
+            drawNow(u, props, css('--chart-text'), css('--text'), css('--surface'))
             for (const limit of props.limits ?? []) drawLimit(u, limit, css('--chart-limit'), css('--surface'))
             drawEvents(u, props.events ?? [], css('--chart-hatch'), css('--chart-text'), css('--surface'))
             props.lines.forEach((line, i) => {
               lonely(u, i + 1, tint(i))
+              drawKnots(u, props, line, i, tint(i), css('--surface'))
               endMark(u, line, i + 1, tint(i))
             })
             u.ctx.restore()
+            placeRings(u, props, rings.current)
           },
         ],
       },
@@ -392,9 +569,24 @@ function create(element: HTMLElement, size: { width: number; height: number }, l
   )
 }
 
-function xRange({ track, now }: ChartProps): [number, number] {
+function xRange(props: ChartProps): [number, number] {
+  const { track, now } = props
   if (!track || track.length === 0) return [now / 1000 - 3600, now / 1000]
-  return [track.from / 1000, Math.max(now, track.from + track.stepMs) / 1000]
+  return [track.from / 1000, Math.max(now, track.from + track.stepMs, futureEnd(props) ?? 0) / 1000]
+}
+
+/** The last moment that is forecast; null when nothing is. */
+function futureEnd(props: ChartProps): number | null {
+  const last = props.lines.flatMap((line) => drawn(props, line).at(-1)?.at ?? [])
+  return last.length === 0 ? null : Math.max(...last)
+}
+
+/** A forecast starts at the last real value; without one of now there is nothing to draw it from. */
+function drawn({ track, now, ahead, gapMs, stale }: ChartProps, line: Line): readonly Ahead[] {
+  const knots = ahead?.[line.key] ?? []
+  if (!track || stale || knots.length === 0) return []
+  const last = (track.series[line.key] ?? []).findLastIndex((value) => value !== null)
+  return last >= 0 && now - (track.from + (last + 1) * track.stepMs) <= gapMs ? knots : []
 }
 
 /** From its base to its top where they are fixed; a hit rate begins at 60 unless it is lower. */
@@ -415,11 +607,14 @@ function rightRange(props: ChartProps): [number, number] {
 const limitsOn = (props: ChartProps, axis: Line['axis']) =>
   (props.limits ?? []).filter((l) => l.axis === axis).map((l) => l.value)
 
-function seenOn({ track, lines, band }: ChartProps, axis: Line['axis']) {
+function seenOn(props: ChartProps, axis: Line['axis']) {
+  const { track, lines, band } = props
   if (!track) return null
-  const keys = lines.filter((l) => l.axis === axis).map((l) => l.key)
+  const here = lines.filter((l) => l.axis === axis)
+  const keys = here.map((l) => l.key)
   if (band && axis === 'left') keys.push(band.lower, band.upper)
-  return extent(keys.flatMap((key) => [...(track.series[key] ?? [])]))
+  const ahead = here.flatMap((line) => drawn(props, line).flatMap((knot) => [knot.lower, knot.upper]))
+  return extent([...keys.flatMap((key) => [...(track.series[key] ?? [])]), ...ahead])
 }
 
 /** A top of four round steps a little above `max`. */
@@ -517,6 +712,86 @@ function drawBand(u: uPlot, { track, now, band }: ChartProps, colour: string) {
     i = Math.max(i, end)
   }
   ctx.restore()
+}
+
+/** The ground of what has not happened yet. */
+function drawFuture(u: uPlot, props: ChartProps, ground: string) {
+  if (futureEnd(props) === null) return
+  const { ctx, bbox } = u
+  const left = u.valToPos(props.now / 1000, 'x', true)
+  ctx.save()
+  ctx.fillStyle = ground
+  ctx.fillRect(left, bbox.top, bbox.left + bbox.width - left, bbox.height)
+  ctx.restore()
+}
+
+function drawNow(u: uPlot, props: ChartProps, line: string, text: string, surface: string) {
+  if (futureEnd(props) === null) return
+  const { ctx, bbox } = u
+  const x = Math.round(u.valToPos(props.now / 1000, 'x', true)) + 0.5
+  ctx.strokeStyle = line
+  ctx.lineWidth = devicePixelRatio
+  ctx.setLineDash([2 * devicePixelRatio, 2 * devicePixelRatio])
+  ctx.beginPath()
+  ctx.moveTo(x, bbox.top - 4 * devicePixelRatio)
+  ctx.lineTo(x, bbox.top + bbox.height)
+  ctx.stroke()
+  haloText(u, 'now', x, bbox.top - 8 * devicePixelRatio, text, surface, 'center')
+}
+
+/** The points of a forecast on the canvas, from the last real value on: x, median, lower, upper. */
+function aheadPath(u: uPlot, props: ChartProps, line: Line, i: number) {
+  const knots = drawn(props, line)
+  const values = u.data[i + 1]!
+  const last = values.findLastIndex((value) => value != null)
+  if (knots.length === 0 || last < 0) return []
+  const start = { at: u.data[0][last]! * 1000, value: values[last]!, lower: values[last]!, upper: values[last]! }
+  const y = (value: number) => u.valToPos(value, line.axis, true)
+  return [start, ...knots].map(
+    (knot) => [u.valToPos(knot.at / 1000, 'x', true), y(knot.value), y(knot.lower), y(knot.upper)] as const,
+  )
+}
+
+/** The 80 % band and the dashed median. */
+function drawAhead(u: uPlot, props: ChartProps, line: Line, i: number, colour: string) {
+  const path = aheadPath(u, props, line, i)
+  if (path.length === 0) return
+  const { ctx, bbox } = u
+  ctx.save()
+  ctx.beginPath()
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height)
+  ctx.clip()
+  ctx.fillStyle = colour
+  ctx.globalAlpha = 0.17
+  ctx.beginPath()
+  for (const [x, , , upper] of path) ctx.lineTo(x, upper)
+  for (const [x, , lower] of path.toReversed()) ctx.lineTo(x, lower)
+  ctx.fill()
+  ctx.globalAlpha = 1
+  ctx.strokeStyle = colour
+  ctx.lineWidth = 1.5 * devicePixelRatio
+  ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio])
+  ctx.beginPath()
+  for (const [x, value] of path) ctx.lineTo(x, value)
+  ctx.stroke()
+  ctx.restore()
+}
+
+/** Hollow, at the true horizons. */
+function drawKnots(u: uPlot, props: ChartProps, line: Line, i: number, colour: string, surface: string) {
+  const { ctx } = u
+  const r = 2.75 * devicePixelRatio
+  ctx.setLineDash([])
+  ctx.fillStyle = surface
+  ctx.strokeStyle = colour
+  ctx.lineWidth = 1.25 * devicePixelRatio
+  for (const [x, y] of aheadPath(u, props, line, i).slice(1)) {
+    ctx.beginPath()
+    if (i === 0) ctx.arc(x, y, r, 0, 2 * Math.PI)
+    else ctx.rect(x - r, y - r, 2 * r, 2 * r)
+    ctx.fill()
+    ctx.stroke()
+  }
 }
 
 function haloText(
@@ -633,5 +908,13 @@ function sentence(props: ChartProps): string {
   })
   const gaps = gapsIn(props)
   const holes = gaps.length === 0 ? '' : ` ${gaps.length === 1 ? 'One gap' : `${gaps.length} gaps`} without data.`
-  return `${title}, the last ${spoken(now - track.from)}. ${parts.join('; ')}.${holes} Arrow keys move the crosshair.`
+  const next = lines.flatMap((line) => {
+    const knot = drawn(props, line)[0]
+    return knot ? [`${line.name} ${expected(line, props.ahead, knot.at)} at ${moment(knot.at, now)}`] : []
+  })
+  const forecast = next.length === 0 ? '' : ` Forecast: ${next.join(', ')}.`
+  const rings = props.marks?.length ?? 0
+  const odd =
+    rings === 0 ? '' : ` ${rings === 1 ? 'One anomaly' : `${rings} anomalies`}, after this chart in the order of Tab.`
+  return `${title}, the last ${spoken(now - track.from)}. ${parts.join('; ')}.${forecast}${holes}${odd} Arrow keys move the crosshair.`
 }

@@ -5,6 +5,7 @@ import { useEffect, useRef } from 'preact/hooks'
 import type { HeadlineStatus } from '../protocol.ts'
 import { RANGE_NAMES } from '../protocol.ts'
 import { go, setRange, view } from './address.ts'
+import { AnomalyPopover } from './anomalies.tsx'
 import { ApiError, call } from './api.ts'
 import { ago, hhmmss } from './format.ts'
 import type { IconName } from './icons.tsx'
@@ -32,6 +33,7 @@ export function Frame({ children }: { children: ComponentChildren }) {
       </a>
       <TopBar />
       {children}
+      <AnomalyPopover />
       <KeysDialog />
     </>
   )
@@ -60,7 +62,7 @@ function TopBar() {
         </a>
       </nav>
       <nav class="tabs" aria-label="Operations">
-        <a href="/ops" aria-current={kind === 'overview' ? 'page' : undefined}>
+        <a href="/ops" aria-current={kind === 'overview' ? 'page' : kind === 'insights' ? 'true' : undefined}>
           Overview
         </a>
         <a href="/ops/metrics" aria-current={kind === 'metrics' || kind === 'metric' ? 'page' : undefined}>
@@ -175,6 +177,7 @@ function pressed(event: KeyboardEvent) {
   if (event.key === 'g') prefix = Date.now()
   else if (afterG && event.key === 'o') go('/ops')
   else if (afterG && event.key === 'e') go('/ops/metrics')
+  else if (afterG && event.key === 'i') go('/ops/insights')
   else if (event.key === 't') switchTheme()
   else if (event.key === '/') {
     event.preventDefault()
@@ -191,13 +194,17 @@ const KEYS: readonly (readonly [keys: readonly string[], what: string])[] = [
   [['?'], 'These keys'],
   [['g', 'o'], 'Overview'],
   [['g', 'e'], 'Metrics'],
+  [['g', 'i'], 'Insights'],
   [['/'], 'Search metrics'],
   [['t'], 'Light or dark'],
   [['1'], 'Last hour'],
   [['2'], 'Last 3 hours'],
   [['3'], 'Last 24 hours'],
   [['4'], 'Last 7 days'],
-  [['←', '→'], 'Crosshair, while a chart has the focus; Home and End jump, Escape leaves'],
+  [
+    ['←', '→'],
+    'Crosshair, while a chart has the focus; Home and End jump, Escape leaves; from ring to ring on anomalies',
+  ],
 ]
 
 function KeysDialog() {

@@ -7,11 +7,20 @@
  * What was shown stays while the line is down, and says how old it is.
  */
 import { batch, computed, effect, signal } from '@preact/signals'
-import type { ClientMessage, DashboardEvent, DashboardState, Range, ServerMessage, Snapshot } from '../protocol.ts'
+import type {
+  ClientMessage,
+  DashboardAnomaly,
+  DashboardEvent,
+  DashboardState,
+  Range,
+  ServerMessage,
+  Snapshot,
+} from '../protocol.ts'
 import { CLOSE, FIGURE_KEYS, STALE_AFTER_S } from '../protocol.ts'
 import { defaultRange, range, toLogin } from './address.ts'
 import { ApiError, call, type Me } from './api.ts'
 import { backOff } from './back-off.ts'
+import { renewed } from './forecast.ts'
 import type { Sample, Track } from './series.ts'
 import { extended, trackOf } from './series.ts'
 
@@ -34,6 +43,8 @@ export const state = signal<DashboardState | null>(null)
 export const chart = signal<{ readonly range: Range; readonly track: Track } | null>(null)
 export const recent = signal<Track | null>(null)
 export const events = signal<readonly DashboardEvent[]>([])
+/** Of the charts' range, newest first. */
+export const anomalies = signal<readonly DashboardAnomaly[]>([])
 export const me = signal<Me | null>(null)
 /** The platform's time: of the last message while it is live, moved on by this machine's clock while it is not. */
 export const now = signal(Date.now())
@@ -131,6 +142,7 @@ function hear(text: string) {
       chart.value = { range: message.range, track: trackOf(message.history) }
       recent.value = trackOf(message.recent)
       events.value = message.events
+      anomalies.value = message.anomalies
       line.value = { kind: 'live' }
     })
     if (me.peek() === null) whoAmI()
@@ -144,6 +156,7 @@ function hear(text: string) {
     seq = message.seq
     const samples = freshSamples(message, state.peek())
     accept(message)
+    anomalies.value = renewed(anomalies.peek(), message.anomalies, Date.parse(message.timestamp))
     extend(Date.parse(message.timestamp), samples)
     line.value = { kind: 'live' }
   })
@@ -183,6 +196,11 @@ function extend(at: number, samples: Record<string, Sample>) {
   if (shown) chart.value = { ...shown, track: extended(shown.track, at, samples, interval) }
   const hour = recent.peek()
   if (hour) recent.value = extended(hour, at, samples, interval)
+}
+
+/** A snapshot now: what it shows was changed from this page. */
+export function askAgain(): void {
+  ask(range.peek())
 }
 
 function ask(wanted: Range) {

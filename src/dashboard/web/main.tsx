@@ -9,6 +9,7 @@ import { Component, render } from 'preact'
 import { useEffect } from 'preact/hooks'
 import { startAddress, view } from './address.ts'
 import { Frame } from './frame.tsx'
+import { InsightsPage } from './insights.tsx'
 import { startLive, state } from './live.ts'
 import { Login } from './login.tsx'
 import { Metrics } from './metrics.tsx'
@@ -30,6 +31,7 @@ function App() {
         {current.kind === 'overview' && <Overview />}
         {current.kind === 'metrics' && <Metrics name={null} />}
         {current.kind === 'metric' && <Metrics name={current.name} key={current.name} />}
+        {current.kind === 'insights' && <InsightsPage id={current.id} />}
         {current.kind === 'missing' && (
           <main id="main" class="page">
             <h1>There is no such page.</h1>
@@ -47,6 +49,7 @@ function titleOf(): string {
   const current = view.value
   if (current.kind === 'login') return 'Log in'
   if (current.kind === 'metric') return current.name
+  if (current.kind === 'insights') return 'Insights'
   if (current.kind === 'metrics') return 'Metrics'
   const status = state.value?.headline.status
   return status === 'degraded' || status === 'critical'

@@ -1,12 +1,18 @@
-/** All metrics: their names with a search, one of them over time with its series, and where samples come from. */
+/**
+ * All metrics: their names with a search, what was odd lately, and where samples come from. One metric: over time with
+ * its forecast and its anomalies, how well it could be forecast, its series.
+ */
 import { useComputed, useSignal } from '@preact/signals'
-import { useEffect, useRef } from 'preact/hooks'
 import type { Range } from '../protocol.ts'
 import { RANGE_NAMES, RANGES } from '../protocol.ts'
 import { range, setRange } from './address.ts'
-import { ApiError, call, raw } from './api.ts'
-import type { Line } from './chart.tsx'
+import { AnomalyEvents, labelText, MetricAnomalies, useAnomalies } from './anomalies.tsx'
+import { call, raw } from './api.ts'
+import { Problem, useAsked } from './asked.tsx'
+import type { Line, Mark } from './chart.tsx'
 import { Chart } from './chart.tsx'
+import { aheadOf, withdrawnWhy } from './forecast.ts'
+import { Forecast, pointsOf, useForecast } from './forecast-panel.tsx'
 import { formatExact, formatValue, moment } from './format.ts'
 import { Icon } from './icons.tsx'
 import { line, now } from './live.ts'
@@ -14,38 +20,6 @@ import type { Track } from './series.ts'
 
 /** Names shown at once; the search narrows them. */
 const SHOWN_MAX = 300
-
-/** The state of something asked of the platform: the last answer stays while a newer one fails. */
-type Asked<T> = { readonly answer: T | null; readonly problem: ApiError | null }
-
-/** Asks at once, every `everyMs`, and whenever `what` changes. */
-function useAsked<T>(what: string, everyMs: number, ask: (signal: AbortSignal) => Promise<T>) {
-  const asked = useSignal<Asked<T>>({ answer: null, problem: null })
-  const again = useRef(() => {})
-  useEffect(() => {
-    const abort = new AbortController()
-    let timer: ReturnType<typeof setTimeout> | undefined
-    const run = async () => {
-      clearTimeout(timer)
-      try {
-        const answer = await ask(abort.signal)
-        if (!abort.signal.aborted) asked.value = { answer, problem: null }
-      } catch (error) {
-        if (abort.signal.aborted) return
-        const problem = error instanceof ApiError ? error : new ApiError(0, String(error), null)
-        asked.value = { ...asked.peek(), problem }
-      }
-      if (!abort.signal.aborted) timer = setTimeout(run, document.hidden ? 4 * everyMs : everyMs)
-    }
-    again.current = run
-    run()
-    return () => {
-      abort.abort()
-      clearTimeout(timer)
-    }
-  }, [what, everyMs])
-  return { asked, again: () => again.current() }
-}
 
 export function Metrics({ name }: { name: string | null }) {
   return (
@@ -65,10 +39,10 @@ export function Metrics({ name }: { name: string | null }) {
           )}
         </div>
       </div>
-      <div class="split">
+      <div class={`split${name ? ' has-detail' : ''}`}>
         <Names current={name} />
         <div class="stack">
-          {name ? <Metric name={name} /> : null}
+          {name ? <Metric name={name} /> : <AnomalyEvents />}
           <Sources />
         </div>
       </div>
@@ -179,6 +153,16 @@ function Metric({ name }: { name: string }) {
   const unit = answer?.unit ?? ''
   const track = held && answer ? trackFrom(points, held.until, seconds, answer.step) : null
   const lines: Line[] = [{ key: 'mean', name: 'Mean', unit, axis: 'left' }]
+  const list = useAnomalies(name)
+  const predictions = useForecast(name)
+  const chosenLabels = chosen.value === MERGED ? null : labelText(rows[chosen.value]?.labels ?? {})
+  const marks = (list.asked.value.answer ?? [])
+    .filter((one) => one.hidden_by === null && (chosenLabels === null || labelText(one.labels) === chosenLabels))
+    .map((anomaly): Mark => ({ line: 'mean', anomaly }))
+    .reverse()
+  // Forecast is the platform's own series, which is the one that the name alone means.
+  const expected = pointsOf(predictions.asked.value.answer)
+  const why = withdrawnWhy(expected, now.value)
   return (
     <>
       <section class="panel tall">
@@ -189,6 +173,9 @@ function Metric({ name }: { name: string }) {
           track={track}
           now={held?.until ?? now.value}
           gapMs={3 * step * 1000}
+          ahead={{ mean: chosen.value === MERGED ? aheadOf(expected, now.value, seconds * 1000) : [] }}
+          marks={marks}
+          note={why && `no forecast: ${why}`}
           left={{ unit, base: 0, top: unit === '%' && points.every((point) => point.max <= 100) ? 100 : null }}
           stale={problem !== null || line.value.kind === 'disconnected'}
         />
@@ -197,6 +184,8 @@ function Metric({ name }: { name: string }) {
           <p class="empty">Nothing was stored under this name in the last {shown.replace(/(\d+)/, '$1 ')}.</p>
         )}
       </section>
+      <MetricAnomalies name={name} list={list} />
+      <Forecast unit={unit} predictions={predictions} />
       <section class="panel" aria-labelledby="h-series">
         <div class="panel-head">
           <h2 id="h-series">Series</h2>
@@ -270,11 +259,6 @@ function Row(props: {
       <td class="n wide-col">{last ? `${moment(Date.parse(last.t), now.value)} UTC` : ''}</td>
     </tr>
   )
-}
-
-function labelText(labels: Readonly<Record<string, string>>): string {
-  const pairs = Object.entries(labels).filter(([name]) => name !== '__name__')
-  return pairs.length === 0 ? 'no labels' : pairs.map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(', ')
 }
 
 function trackFrom(points: readonly ChartPoint[], until: number, seconds: number, step: number): Track {
@@ -368,20 +352,5 @@ function Sources() {
         {answer?.length === 0 && <p class="empty">No sample has come in yet.</p>}
       </section>
     </section>
-  )
-}
-
-/** The platform's own sentence, its request id, and the way to try again. */
-function Problem({ problem, again }: { problem: ApiError; again: () => void }) {
-  return (
-    <div class="empty" role="alert">
-      <p>
-        <Icon name="warning" class="s inline sev-warning" /> {problem.message}
-        {problem.requestId && <span class="small quiet"> Request {problem.requestId}</span>}
-      </p>
-      <button type="button" class="btn" onClick={again}>
-        <Icon name="retry" class="s" /> Try again
-      </button>
-    </div>
   )
 }

@@ -1,11 +1,14 @@
 /** The overview: the state of the world in one sentence, six figures, two charts, and what needs somebody. */
-import type { DashboardState } from '../protocol.ts'
-import { formatLimit } from '../protocol.ts'
+import type { DashboardState, FigureKey } from '../protocol.ts'
+import { FIGURE_NAMES, formatLimit, RANGES } from '../protocol.ts'
+import { range } from './address.ts'
 import { Cards } from './cards.tsx'
-import type { Limit } from './chart.tsx'
+import type { Limit, Mark } from './chart.tsx'
 import { Chart } from './chart.tsx'
-import { chart, events, now, old, state } from './live.ts'
-import { Alerts, Engines, Headline, Insights, Instances } from './panels.tsx'
+import { aheadOf, withdrawnWhy } from './forecast.ts'
+import { Insights } from './insights.tsx'
+import { anomalies, chart, events, now, old, state } from './live.ts'
+import { Alerts, Engines, Headline, Instances } from './panels.tsx'
 
 export function Overview() {
   const current = state.value
@@ -29,6 +32,7 @@ export function Overview() {
         <section class="panel" id="p-c1">
           <Chart
             {...shared}
+            {...looks(current, ['cpu_usage', 'memory_usage'])}
             title="System performance over time"
             lines={[
               { key: 'cpu_usage', name: 'CPU', unit: '%', axis: 'left' },
@@ -42,6 +46,7 @@ export function Overview() {
         <section class="panel" id="p-c2">
           <Chart
             {...shared}
+            {...looks(current, ['cache_hit_rate', 'response_time'])}
             title="Cache performance analysis"
             lines={[
               { key: 'cache_hit_rate', name: 'Hit rate', unit: '%', axis: 'left' },
@@ -65,6 +70,31 @@ export function Overview() {
       <Engines />
     </main>
   )
+}
+
+const WORDS: Readonly<Partial<Record<FigureKey, string>>> = {
+  cpu_usage: 'CPU',
+  memory_usage: 'memory',
+  cache_hit_rate: 'hit rate',
+  response_time: 'response time',
+}
+
+/** What analytics has to say of the lines of a chart: their forecasts, why one is withdrawn, their anomalies. */
+function looks(current: DashboardState | null, keys: readonly FigureKey[]) {
+  const rangeMs = RANGES[chart.value?.range ?? range.value].seconds * 1000
+  const forecast = (key: FigureKey) => current?.forecast[key] ?? []
+  const withdrawn = keys.filter((key) => withdrawnWhy(forecast(key), now.value) !== null)
+  const marks = keys.flatMap((key): Mark[] =>
+    anomalies.value.filter((one) => one.metric_name === FIGURE_NAMES[key]).map((anomaly) => ({ line: key, anomaly })),
+  )
+  return {
+    ahead: Object.fromEntries(keys.map((key) => [key, aheadOf(forecast(key), now.value, rangeMs)])),
+    marks: marks.sort((a, b) => (a.anomaly.timestamp < b.anomaly.timestamp ? -1 : 1)),
+    note:
+      withdrawn.length === 0
+        ? null
+        : `no forecast of ${withdrawn.map((key) => WORDS[key]).join(' and ')}: a plain guess does better`,
+  }
 }
 
 /** The limit that is next: the warning, or the critical one once the warning is passed. */

@@ -1,5 +1,5 @@
-/** The headline, and the panels that tell of alerts, insights and processes. Each is honest about what is not there. */
-import type { DashboardInsight, DashboardProcess, DashboardState, Engine } from '../protocol.ts'
+/** The headline, and the panels that tell of alerts and processes. Each is honest about what is not there. */
+import type { DashboardProcess, DashboardState, Engine } from '../protocol.ts'
 import { RANGE_NAMES } from '../protocol.ts'
 import { range, setRange } from './address.ts'
 import { ago, hhmm, hhmmss, moment, short, spoken } from './format.ts'
@@ -156,60 +156,6 @@ export function Alerts() {
   )
 }
 
-// -------------------------------------------------------------------------------------------------- insights
-
-export function Insights() {
-  const current = state.value
-  const insights = current?.ai_insights ?? []
-  return (
-    <section class="panel" id="p-ins" aria-labelledby="h-ins">
-      <div class="panel-head">
-        <h2 id="h-ins">Insights</h2>
-        <span class="end small quiet">
-          {current && `at ${hhmm(Date.parse(current.timestamp))} UTC, means of the last minute`}
-        </span>
-      </div>
-      {insights.length > 0 ? (
-        <div class="insights">
-          {insights.map((insight) => (
-            <Insight key={insight.id} insight={insight} />
-          ))}
-        </div>
-      ) : (
-        <div class="empty">
-          <p class="load">
-            Nothing stands out. CPU, memory, hit rate and health score are looked at with every message
-            {current && engine(current, 'analytics') === 'active'
-              ? '.'
-              : '; patterns over days are not, as analytics does not run.'}
-          </p>
-        </div>
-      )}
-    </section>
-  )
-}
-
-function Insight({ insight }: { insight: DashboardInsight }) {
-  return (
-    <article class="insight">
-      <h3>{insight.title}</h3>
-      <p>{insight.message}</p>
-      {insight.recommendations.map((advice) => (
-        <p class="do" key={advice}>
-          {advice}
-        </p>
-      ))}
-      <p class="meta">
-        <span>
-          {insight.category}, {insight.impact} impact
-        </span>
-        <span>confidence {insight.confidence.toFixed(2)}</span>
-        <a href={insight.evidence_url}>Evidence</a>
-      </p>
-    </article>
-  )
-}
-
 // ------------------------------------------------------------------------------------------------- instances
 
 const PROCESS_STATE: Readonly<Record<DashboardProcess['state'], { word: string; block: string }>> = {
@@ -306,6 +252,7 @@ export function Engines() {
               class={`s ${engine.state === 'active' ? 'sev-ok' : 'sev-none'}`}
             />
             {ENGINE[engine.name]},{' '}
+            {engine.name === 'analytics' && engine.state === 'active' && engine.last_activity && 'cycle '}
             {engine.state === 'not_installed' || engine.state === 'stopped'
               ? engine.state.replace('_', ' ')
               : engine.last_activity

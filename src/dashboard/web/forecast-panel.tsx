@@ -1,0 +1,215 @@
+/** What a metric is expected to be, and whether such forecasts can be believed: their record beside plain guesses. */
+import type { ForecastPoint } from '../protocol.ts'
+import { call } from './api.ts'
+import { Problem, useAsked } from './asked.tsx'
+import { between, formatExact, formatValue, hhmm, moment, NARROW } from './format.ts'
+import { now } from './live.ts'
+
+interface Prediction {
+  readonly predicted_value: number
+  readonly confidence: number
+  readonly time_horizon: number
+  readonly created_at: string
+  readonly target_time: string
+  readonly lower: number
+  readonly upper: number
+  readonly coverage: number
+  readonly lower_95: number
+  readonly upper_95: number
+  readonly model: string
+}
+
+interface Quality {
+  readonly horizon: number
+  readonly origins: number
+  readonly mean_absolute_error: number | null
+  readonly naive_error: number | null
+  readonly seasonal_naive_error: number | null
+  readonly coverage_80: number | null
+  readonly coverage_95: number | null
+  readonly in_use: string
+  readonly why: string
+}
+
+interface Known {
+  readonly predictions: readonly Prediction[]
+  readonly quality: readonly Quality[]
+}
+
+const API = '/api/v1/advanced-analytics'
+/** A forecast made longer ago than three cycles says nothing any more. */
+const LASTS_MS = 15 * 60_000
+
+/** The newest forecasts of a metric and their record. */
+export function useForecast(name: string) {
+  return useAsked(`forecast ${name}`, 15_000, async (signal): Promise<Known> => {
+    const metric = `metric_name=${encodeURIComponent(name)}`
+    const [predictions, quality] = await Promise.all([
+      call<Prediction[]>('GET', `${API}/predictions?${metric}&limit=32`, undefined, signal),
+      call<Quality[]>('GET', `${API}/forecast-quality?${metric}`, undefined, signal),
+    ])
+    const newest = predictions.filter(
+      (one) => one.created_at === predictions[0]!.created_at && now.peek() - Date.parse(one.created_at) < LASTS_MS,
+    )
+    return { predictions: newest.sort((a, b) => a.time_horizon - b.time_horizon), quality }
+  })
+}
+
+/** As the dashboard's messages have them. */
+export function pointsOf(known: Known | null): ForecastPoint[] {
+  return (known?.predictions ?? []).map((one) => ({
+    horizon: one.time_horizon,
+    target_time: one.target_time,
+    value: one.predicted_value,
+    lower: one.lower,
+    upper: one.upper,
+    coverage: one.coverage,
+    confidence: one.confidence,
+    withdrawn: one.model.startsWith('withdrawn')
+      ? (known?.quality.find((row) => row.horizon === one.time_horizon)?.why ?? 'a plain guess does better')
+      : null,
+  }))
+}
+
+interface ForecastProps {
+  readonly unit: string
+  readonly predictions: ReturnType<typeof useForecast>
+}
+
+export function Forecast({ unit, predictions: { asked, again } }: ForecastProps) {
+  const { answer, problem } = asked.value
+  const predictions = answer?.predictions ?? []
+  const made = predictions[0]
+  return (
+    <section class="panel" aria-labelledby="h-forecast">
+      <div class="panel-head">
+        <h2 id="h-forecast">Forecast</h2>
+        {made && (
+          <span class="end small quiet">
+            made at {hhmm(Date.parse(made.created_at))} UTC by {made.model.replaceAll('_', ' ')}
+          </span>
+        )}
+      </div>
+      {problem && <Problem problem={problem} again={again} />}
+      {!answer && !problem && <p class="empty quiet">Reading</p>}
+      {answer && predictions.length === 0 && (
+        <p class="empty">
+          No forecast: they are made every five minutes for the platform's own metrics, from {formatExact(50)} samples
+          on.
+        </p>
+      )}
+      {predictions.length > 0 && <Expected predictions={predictions} quality={answer!.quality} unit={unit} />}
+      {answer && answer.quality.length > 0 && <Record rows={answer.quality} unit={unit} />}
+    </section>
+  )
+}
+
+function Expected({ predictions, quality, unit }: Known & { unit: string }) {
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard
+    <section class="table-wrap" tabIndex={0} aria-label="Forecast by horizon">
+      <table class="table">
+        <thead>
+          <tr>
+            <th scope="col">At (UTC)</th>
+            <th scope="col" class="n">
+              Expected
+            </th>
+            <th scope="col" class="n">
+              4 of 5 times
+            </th>
+            <th scope="col" class="n wide-col">
+              19 of 20 times
+            </th>
+            <th scope="col" class="n wide-col">
+              Confidence
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {predictions.map((one) => {
+            const withdrawn = one.model.startsWith('withdrawn')
+            const why = quality.find((row) => row.horizon === one.time_horizon)?.why
+            return (
+              <tr key={one.time_horizon}>
+                <th scope="row">
+                  {moment(Date.parse(one.target_time), now.value)}{' '}
+                  <span class="small quiet">horizon {one.time_horizon} min</span>
+                </th>
+                {withdrawn ? (
+                  <td colSpan={4} class="quiet">
+                    Withdrawn: {why ?? 'a plain guess does better'}.
+                  </td>
+                ) : (
+                  <>
+                    <td class="n">{formatValue(one.predicted_value, unit)}</td>
+                    <td class="n">{within(one.lower, one.upper, unit)}</td>
+                    <td class="n wide-col">{within(one.lower_95, one.upper_95, unit)}</td>
+                    <td class="n wide-col">{one.confidence.toFixed(2)}</td>
+                  </>
+                )}
+              </tr>
+            )
+          })}
+        </tbody>
+      </table>
+    </section>
+  )
+}
+
+const within = (lower: number, upper: number, unit: string) =>
+  between(lower, upper, unit) + (unit === '' ? '' : NARROW + unit)
+const share = (value: number | null) => (value === null ? '–' : `${Math.round(100 * value)}${NARROW}%`)
+
+/** Rolling errors beside those of the plain guesses: the smallest should be ours, or we step down. */
+function Record({ rows, unit }: { rows: readonly Quality[]; unit: string }) {
+  const error = (value: number | null) => (value === null ? '–' : formatValue(value, unit))
+  return (
+    <>
+      <h3 class="sub-head">How right such forecasts were</h3>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard */}
+      <section class="table-wrap" tabIndex={0} aria-label="Forecast quality by horizon">
+        <table class="table">
+          <thead>
+            <tr>
+              <th scope="col">Horizon</th>
+              <th scope="col" class="n">
+                Mean error
+              </th>
+              <th scope="col" class="n">
+                “As it is now”
+              </th>
+              <th scope="col" class="n wide-col">
+                “As yesterday”
+              </th>
+              <th scope="col" class="n">
+                Within 80 / 95{NARROW}%
+              </th>
+              <th scope="col" class="wide-col">
+                In use
+              </th>
+              <th scope="col" class="wide-col">
+                Why
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((row) => (
+              <tr key={row.horizon}>
+                <th scope="row">{row.horizon} min</th>
+                <td class="n">{error(row.mean_absolute_error)}</td>
+                <td class="n">{error(row.naive_error)}</td>
+                <td class="n wide-col">{error(row.seasonal_naive_error)}</td>
+                <td class="n">
+                  {share(row.coverage_80)} / {share(row.coverage_95)}
+                </td>
+                <td class="wide-col">{row.in_use.replaceAll('_', ' ')}</td>
+                <td class="wide-col quiet">{row.why}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </section>
+    </>
+  )
+}
