@@ -11,6 +11,7 @@
  * manifest: at no moment is a sample in neither place, and readers merge one that is in both.
  */
 import { CHUNK_MAX, chunkRoom, DECODE_SLACK, decodeChunk, encodeChunk } from './chunk.ts'
+import type { Samples } from './record.ts'
 import type { Area, Control } from './shared.ts'
 import {
   BODY,
@@ -91,43 +92,53 @@ export class Head {
     this.#openBytesMax = openBytesMax
   }
 
-  /** Appends a sample that is newer than all of its series. Readers see it after `publish`. */
-  append(id: number, time: number, low: number, high: number): void {
-    const line = id * LINE
-    let words = this.#series.words
-    let count = words[line + WRITTEN]!
-    if (count === CAPACITY[words[line + CLASSES]! & 255]) {
-      this.#makeRoom(line)
-      words = this.#series.words
-      count = words[line + WRITTEN]!
-    }
-    const at = words[line + TAIL]! + count
-    this.#blocks.floats[2 * at] = time
-    const out = this.#blocks.words
-    out[4 * at + 2] = low
-    out[4 * at + 3] = high
-    words[line + WRITTEN] = count + 1
-    this.samples++
-  }
-
-  /** Lets readers see what was appended to the first `count` of `ids`. */
-  publish(ids: Uint32Array, count: number): void {
-    this.#control.fence()
-    const words = this.#series.words
+  /**
+   * Stores samples: fresh ones, newer than all of their series, and late ones, whose times must not be stored yet.
+   * Readers see all of them when this returns.
+   */
+  add(samples: Samples): void {
+    const { count, ids, times, words: values, fresh } = samples
+    let lines = this.#series.words
+    let floats = this.#blocks.floats
+    let words = this.#blocks.words
     for (let i = 0; i < count; i++) {
       const line = ids[i]! * LINE
-      words[line + COUNT] = words[line + WRITTEN]!
+      if (fresh[i] === 0) {
+        this.#insertLate(ids[i]!, times[i]!, values[2 * i]!, values[2 * i + 1]!)
+        floats = this.#blocks.floats
+        words = this.#blocks.words
+        continue
+      }
+      let written = lines[line + WRITTEN]!
+      if (written === CAPACITY[lines[line + CLASSES]! & 255]) {
+        this.#makeRoom(line)
+        lines = this.#series.words
+        floats = this.#blocks.floats
+        words = this.#blocks.words
+        written = lines[line + WRITTEN]!
+      }
+      const at = lines[line + TAIL]! + written
+      floats[2 * at] = times[i]!
+      words[4 * at + 2] = values[2 * i]!
+      words[4 * at + 3] = values[2 * i + 1]!
+      lines[line + WRITTEN] = written + 1
+    }
+    this.samples += count
+    // Samples first, then their number: no reader in any thread sees it the other way.
+    this.#control.fence()
+    for (let i = 0; i < count; i++) {
+      const line = ids[i]! * LINE
+      lines[line + COUNT] = lines[line + WRITTEN]!
     }
   }
 
   /** Stores a sample older than the newest one; its time must not be stored yet. */
-  insertLate(id: number, time: number, low: number, high: number): void {
+  #insertLate(id: number, time: number, low: number, high: number): void {
     const line = id * LINE
     const words = this.#series.words
     const kind = (words[line + CLASSES]! >> 8) & 255
     let count = words[line + COUNTS]! & 0xffff
     this.#touch(line)
-    this.samples++
     if (count === CAPACITY[kind]) {
       if (kind < this.#topClass()) {
         const from = words[line + LATE]!

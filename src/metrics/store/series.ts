@@ -168,6 +168,7 @@ export class SeriesTable {
     this.#control.bump(CONTROL.deleted)
   }
 
+  /** Whether the bytes of the batch are those of a series; four at a time. */
   #same(id: number, start: number, length: number): boolean {
     const labels = this.#labels.words
     const view = this.#view
@@ -176,10 +177,9 @@ export class SeriesTable {
     for (const stop = start + length - 3; at < stop; at += 4) {
       if (labels[word++] !== view.getInt32(at, true)) return false
     }
+    const own = this.#labels.bytes
     const bytes = this.#lastBytes!
-    for (let k = word * 4, end = start + length; at < end; at++, k++) {
-      if (this.#labels.bytes[k] !== bytes[at]) return false
-    }
+    for (let k = word * 4, end = start + length; at < end; at++, k++) if (own[k] !== bytes[at]) return false
     return true
   }
 

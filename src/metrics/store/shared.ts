@@ -4,7 +4,7 @@
  *
  *   control   64 counters (see CONTROL) and 64 figures (see FIGURE)
  *   series    one line of 64 bytes per series id (see the words below)
- *   labels    canonical label bytes, each at a multiple of 4, padded with zeros
+ *   labels    canonical label bytes, each at a multiple of 4
  *   blocks    open samples, 16 bytes each: time, value; blocks of several sizes (see head.ts)
  *   chunks    32 bytes per sealed chunk of the head: next, place in `data`, bytes, count, first time, last time
  *   data      bytes of sealed chunks

@@ -221,7 +221,7 @@ export class Store {
     if (this.#accepted.count > 0 || made) {
       const position = this.#write(made)
       this.#table.publish()
-      this.#apply(this.#accepted)
+      this.#head.add(this.#accepted)
       this.#feedLater(position)
       if (made) this.#remember(made)
     }
@@ -522,6 +522,7 @@ export class Store {
     const floor = now - this.#config.retentionMs
     if (columns.sampleCount > this.#accepted.ids.length) this.#accepted = samples(columns.sampleCount * 2)
     const accepted = this.#accepted
+    const { ids, times: acceptedTimes, words: acceptedWords, fresh: acceptedFresh } = accepted
     const problems: { sample: number; reason: Refusal }[] = []
     const refused: Partial<Record<Refusal, number>> = {}
     const refuse = (sample: number, reason: Refusal) => {
@@ -580,11 +581,11 @@ export class Store {
             fresh = 0
           }
         }
-        accepted.ids[count] = id
-        accepted.times[count] = time
-        accepted.words[2 * count] = low
-        accepted.words[2 * count + 1] = high
-        accepted.fresh[count] = fresh
+        ids[count] = id
+        acceptedTimes[count] = time
+        acceptedWords[2 * count] = low
+        acceptedWords[2 * count + 1] = high
+        acceptedFresh[count] = fresh
         if (this.#here !== null) this.#here.set(`${id}:${time}`, count)
         count++
       }
@@ -684,16 +685,6 @@ export class Store {
     this.#deleted.push(id)
   }
 
-  #apply(batch: Samples): void {
-    const { count, ids, times, words, fresh } = batch
-    const head = this.#head
-    for (let i = 0; i < count; i++) {
-      if (fresh[i]) head.append(ids[i]!, times[i]!, words[2 * i]!, words[2 * i + 1]!)
-      else head.insertLate(ids[i]!, times[i]!, words[2 * i]!, words[2 * i + 1]!)
-    }
-    head.publish(ids, count)
-  }
-
   // ----------------------------------------------------------------------------------------------- consumers
 
   #feedLater(position: number): void {
@@ -741,6 +732,33 @@ export class Store {
 
   // -------------------------------------------------------------------------------------------------- replay
 
+  /** Puts samples of the WAL into the head. Those that stand there already, from before a crash in a flush, are left out. */
+  #restore(batch: Samples): void {
+    const { count, ids, times, words } = batch
+    if (count > this.#accepted.ids.length) this.#accepted = samples(count * 2)
+    const kept = this.#accepted
+    const floats = this.#seriesArea.floats
+    const table = this.#table
+    let n = 0
+    for (let i = 0; i < count; i++) {
+      const id = ids[i]!
+      if (id >= table.count || table.isDead(id)) continue
+      const time = times[i]!
+      const at = (id * LINE) / 2 + NEWEST
+      const late = time <= floats[at]!
+      if (!late) floats[at] = time
+      else if (this.#head.find(id, time)) continue
+      kept.ids[n] = id
+      kept.times[n] = time
+      kept.words[2 * n] = words[2 * i]!
+      kept.words[2 * n + 1] = words[2 * i + 1]!
+      kept.fresh[n] = late ? 0 : 1
+      n++
+    }
+    kept.count = n
+    this.#head.add(kept)
+  }
+
   #replay(repair: boolean): Wal {
     const batch = samples(4096)
     const after = new Map(this.#consumers.map((consumer) => [consumer, consumer.resumeAfter()] as const))
@@ -758,20 +776,7 @@ export class Store {
       if (type !== RECORD.batch) return
       const claim = decodeBatch(payload, batch, (id, labels) => this.#table.restore(id, labels))
       if (claim) this.#remember(claim)
-      if (position > flushed) {
-        const { count, ids, times, words } = batch
-        for (let i = 0; i < count; i++) {
-          const id = ids[i]!
-          if (id >= this.#table.count || this.#table.isDead(id)) continue
-          const time = times[i]!
-          const at = (id * LINE) / 2 + NEWEST
-          if (!(time <= floats()[at]!)) {
-            floats()[at] = time
-            this.#head.append(id, time, words[2 * i]!, words[2 * i + 1]!)
-          } else if (!this.#head.find(id, time)) this.#head.insertLate(id, time, words[2 * i]!, words[2 * i + 1]!)
-        }
-        this.#head.publish(ids, count)
-      }
+      if (position > flushed) this.#restore(batch)
       this.#feed(position, batch, after)
     })
     for (const one of damage) this.#log.error('Part of the write-ahead log is damaged; it was set aside.', { ...one })
