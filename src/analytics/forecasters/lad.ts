@@ -30,9 +30,10 @@ export interface LadFit {
 }
 
 /**
- * Fits `x·beta ≈ y`. `start` is a first guess (changed in place and returned as `beta`). `blocks` cuts the rows for
- * the rolling residuals; the first blocks, up to 40 % of the rows, are for training alone. `gap` is the number of
- * seconds-free "positions" before a block whose targets lie inside it; rows at positions within it are left NaN.
+ * Fits `x·beta ≈ y`. `start` is the first guess; it is changed in place and returned as `beta`. `blocks` cuts the rows
+ * for the rolling residuals; blocks in the first 40 % of the rows are for training alone. `position` is the step of
+ * each row's origin and `gap` the horizon in steps: an origin from which the last training target lay in the future
+ * gets no residual.
  */
 export function fitLad(
   input: LadInput,

@@ -17,8 +17,10 @@ export type Link =
 
 /** From the samples alone; NaN is a gap. */
 export function chooseLink(values: Float64Array): Link {
-  const sorted = values.filter(Number.isFinite).sort()
-  const n = sorted.length
+  const finite = new Float64Array(values.length)
+  let n = 0
+  for (let i = 0; i < values.length; i++) if (Number.isFinite(values[i]!)) finite[n++] = values[i]!
+  const sorted = finite.subarray(0, n).sort()
   if (n < 8 || sorted[0] === sorted[n - 1] || isCounter(values)) return { kind: 'plain' }
   if (sorted[0]! >= 0) {
     let middle = sorted[n >> 1]!

@@ -274,8 +274,10 @@ function filled(series: StepSeries, link: Link, centre: number, unit: number): S
 
 function standardise(series: StepSeries, link: Link) {
   const { values } = series
-  const v = values.filter(Number.isFinite)
-  for (let i = 0; i < v.length; i++) v[i] = linked(link, v[i]!)
+  const all = new Float64Array(values.length)
+  let count = 0
+  for (let i = 0; i < values.length; i++) if (Number.isFinite(values[i]!)) all[count++] = linked(link, values[i]!)
+  const v = all.subarray(0, count)
   const steps = new Float64Array(Math.max(0, v.length - 1))
   let meanStep = 0
   for (let i = 0; i < steps.length; i++) {
@@ -307,19 +309,30 @@ function originRows(seen: Uint8Array, n: number, k: number, stepMs: number, tuni
  * (a weighted median of ratios).
  */
 function shrinkage(y: Float64Array, later: Float64Array): number {
-  const ratios: { ratio: number; weight: number }[] = []
+  const ratios = new Float64Array(y.length)
+  const weights = new Float64Array(y.length)
+  let m = 0
   let total = 0
   for (let r = 0; r < y.length; r++) {
     const predicted = y[r]! - later[r]!
-    if (!(Math.abs(predicted) > 1e-9)) continue
-    ratios.push({ ratio: y[r]! / predicted, weight: Math.abs(predicted) })
-    total += Math.abs(predicted)
+    const weight = Math.abs(predicted)
+    if (!(weight > 1e-9)) continue
+    ratios[m] = y[r]! / predicted
+    weights[m++] = weight
+    total += weight
   }
-  ratios.sort((a, b) => a.ratio - b.ratio)
+  // Only whether the median lies in [0, 1], and where: what is outside needs no order.
   let below = 0
-  for (const { ratio, weight } of ratios) {
-    below += weight
-    if (below >= total / 2) return Math.min(1, Math.max(0, ratio))
+  const inside: number[] = []
+  for (let i = 0; i < m; i++) {
+    if (ratios[i]! <= 0) below += weights[i]!
+    else if (ratios[i]! < 1) inside.push(i)
+  }
+  if (m > 0 && below >= total / 2) return 0
+  inside.sort((a, b) => ratios[a]! - ratios[b]!)
+  for (const i of inside) {
+    below += weights[i]!
+    if (below >= total / 2) return ratios[i]!
   }
   return 1
 }
@@ -475,7 +488,7 @@ function lastValueModel(
 function missQuantiles(z: Float64Array, seen: Uint8Array, rows: Int32Array, k: number, lag: number): Quantiles | null {
   const misses = new Float64Array(rows.length)
   let m = 0
-  for (let r = 0; r < rows.length; r++) {
+  for (let r = 0; r < rows.length; r += rows.length > 600 ? 3 : 1) {
     const target = rows[r]! + k
     if (target >= lag && seen[target - lag]) misses[m++] = z[target]! - z[target - lag]!
   }
@@ -487,12 +500,14 @@ function missQuantiles(z: Float64Array, seen: Uint8Array, rows: Int32Array, k: n
 /** Mean size of each factor's part of the predicted changes; what stays where it is counts as level. */
 function shares(x: Float64Array, rows: number, p: number, beta: Float64Array, kinds: readonly Factor[]) {
   const size: Record<Factor, number> = { level: 0, trend: 0, daily: 0, weekly: 0 }
-  const stride = Math.max(1, Math.floor(rows / 200))
+  const of = kinds.map((kind) => FACTORS.indexOf(kind))
+  const part = new Float64Array(FACTORS.length)
+  const stride = Math.max(1, Math.floor(rows / 100))
   let used = 0
   for (let r = 0; r < rows; r += stride) {
-    const part: Record<Factor, number> = { level: 0, trend: 0, daily: 0, weekly: 0 }
-    for (let j = 0; j < p; j++) part[kinds[j]!] += x[r * p + j]! * beta[j]!
-    for (const kind of FACTORS) size[kind] += Math.abs(part[kind])
+    part.fill(0)
+    for (let j = 0; j < p; j++) part[of[j]!] = part[of[j]!]! + x[r * p + j]! * beta[j]!
+    for (let f = 0; f < FACTORS.length; f++) size[FACTORS[f]!] += Math.abs(part[f]!)
     used++
   }
   for (const kind of FACTORS) size[kind] /= used
