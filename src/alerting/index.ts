@@ -1,9 +1,12 @@
 /** The front door of alerting. */
-
+export { type Alerting, type AlertingOptions, startAlerting } from './alerting.ts'
 export { CHANNEL_TYPES, type ChannelRecord, type ChannelType } from './channels/channel.ts'
 export type { ChannelChange, ChannelInput, Channels, ChannelView } from './channels/channels.ts'
 export { ACKNOWLEDGE_PATH, type Delivery, type DeliveryOptions, startDelivery } from './channels/delivery.ts'
 export type { LinkState } from './links.ts'
 export type { OutboxState, TestDelivery } from './outbox.ts'
 export { type DeliveryFilter, type DeliveryRow, deliveryTables } from './outbox-store.ts'
+export type { AnomalyScore, ForecastEdge, Oracles } from './rules/timed.ts'
 export { alertingTables } from './tables.ts'
+export { Watcher } from './watcher.ts'
+export type { WatcherStart } from './wire.ts'

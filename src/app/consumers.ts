@@ -1,5 +1,6 @@
 /** What control hands to the pipeline thread, so that it can build the consumers of the WAL. */
 import type { MessagePort } from 'node:worker_threads'
+import type { Alerting } from '../alerting/index.ts'
 
 export interface ConsumersData {
   readonly analytics: {
@@ -16,4 +17,5 @@ export interface ConsumersData {
     /** `AnalyticsNote`s go here. */
     readonly notes: MessagePort
   }
+  readonly alerting: Alerting['forPipeline']
 }

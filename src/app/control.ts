@@ -4,9 +4,11 @@
  */
 import { join } from 'node:path'
 import { MessageChannel } from 'node:worker_threads'
+import { startAlerting, startDelivery } from '../alerting/index.ts'
 import { type AnalyticsNote, openAnalytics, pointNotes, startAnalytics, trainingThread } from '../analytics/index.ts'
 import { analyticsRoutes, engineRoutes } from '../analytics/routes.ts'
 import { AppError, messageOf } from '../base/errors.ts'
+import { systemRandom } from '../base/random.ts'
 import { measureRuntime } from '../base/runtime.ts'
 import type { Scheduler } from '../base/scheduler.ts'
 import { systemScheduler } from '../base/scheduler.ts'
@@ -151,6 +153,33 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       alive: (credential: string) => identity.alive(credential, clock.now()),
     }
 
+    const alertingConfig = () => config.current.values.alerting
+    const alertingLog = log.with({ room: 'alerting' })
+    const delivery = startDelivery({
+      db: ops,
+      box,
+      config: alertingConfig,
+      scheduler,
+      random: systemRandom,
+      log: alertingLog,
+      telemetry,
+      baseUrl: () => publicUrl() ?? parent.address,
+      ailment: () => alerting.ailment(),
+    })
+    undo.push(() => delivery.stop())
+    const alerting = startAlerting({
+      db: ops,
+      scheduler,
+      log: alertingLog,
+      telemetry,
+      config: alertingConfig,
+      channel: (id) => delivery.channels.record(id),
+      onNotices: () => delivery.outbox.wake(),
+    })
+    undo.push(() => alerting.close())
+    const unlisten = config.subscribe(() => delivery.configurationChanged())
+    undo.push(() => void unlisten())
+
     const { port1: analyticsNotes, port2: toAnalytics } = new MessageChannel()
     undo.push(() => analyticsNotes.close())
     const consumers: ConsumersData = {
@@ -162,6 +191,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
         seasonBytesMax: values.analytics.seasonMemory << 20,
         notes: toAnalytics,
       },
+      alerting: alerting.forPipeline,
     }
     const metrics = await startMetrics({
       dir: inData('metrics'),
@@ -170,7 +200,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       log: log.with({ room: 'metrics' }),
       telemetry,
       workers: { pipeline: beside('pipeline-worker'), compaction: beside('compaction-worker') },
-      consumers: { data: consumers, transfer: [toAnalytics] },
+      consumers: { data: consumers, transfer: [toAnalytics, alerting.forPipeline.port] },
       onFailure: options.onFailure,
     })
     undo.push(() => metrics.stop())
@@ -184,6 +214,11 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       config: () => config.current.values.metrics,
     })
     undo.push(() => queries.stop())
+    const instant = { step: 0, limit: 0, lookbackMs: null, stats: false }
+    alerting.attach({
+      evaluate: (text, at) => queries.call('evaluate', { text, start: at, end: at, ...instant }),
+    })
+    undo.push(() => alerting.stop())
 
     let ofFront: readonly TelemetryFamily[] = []
     const families = () => [

@@ -1,11 +1,12 @@
 /** The pipeline thread of control: decode, WAL, head, flush, and the consumers of the WAL, which are composed here. */
+import { Watcher } from '../alerting/index.ts'
 import { type AnalyticsNote, LiveDetector, openAnalytics, zoneOffset } from '../analytics/index.ts'
 import { type ConsumerContext, runPipeline, type WalConsumer } from '../metrics/index.ts'
 import type { ConsumersData } from './consumers.ts'
 
 runPipeline((context) => {
   const data = context.data as ConsumersData | undefined
-  return data ? [...detection(context, data.analytics)] : []
+  return data ? [...detection(context, data.analytics), watcher(context, data.alerting)] : []
 })
 
 function detection(context: ConsumerContext, data: ConsumersData['analytics']): WalConsumer[] {
@@ -25,4 +26,9 @@ function detection(context: ConsumerContext, data: ConsumersData['analytics']): 
     log.error('Detection cannot start; samples are stored without it.', { error })
     return []
   }
+}
+
+function watcher(series: ConsumerContext, { start, port }: ConsumersData['alerting']): WalConsumer {
+  const { log, scheduler } = series
+  return new Watcher({ start, port, series, scheduler, log })
 }

@@ -1,0 +1,168 @@
+/**
+ * Alerting as control composes it: the watcher's end in the pipeline thread, the engine and timed rules here, and in
+ * between one port.
+ *
+ *   const alerting = startAlerting({ … })                        rules, watches and position are read
+ *   startMetrics({ consumers: { … alerting.forPipeline } })      there: new Watcher({ start, port, … })
+ *   alerting.attach({ evaluate, … })                             timed rules begin
+ */
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import type { Log } from '../base/log.ts'
+import type { Scheduler } from '../base/scheduler.ts'
+import type { Telemetry } from '../base/telemetry.ts'
+import { DAY, MINUTE, SECOND } from '../base/time.ts'
+import type { Database } from '../storage/database.ts'
+import type { AlertingConfig } from './config.ts'
+import { Engine, type EngineSettings, isWatched } from './engine.ts'
+import { SEVERITIES } from './rule.ts'
+import { defaultRules } from './rules/defaults.ts'
+import { Rules } from './rules/rules.ts'
+import { type Oracles, TimedRules } from './rules/timed.ts'
+import type { ChannelFacts } from './stages.ts'
+import { AlertStore } from './store.ts'
+import type { FromWatcher, ToWatcher, WatcherStart } from './wire.ts'
+
+export interface AlertingOptions {
+  /** ops.db. */
+  readonly db: Database
+  readonly scheduler: Scheduler
+  readonly log: Log
+  readonly telemetry: Telemetry
+  readonly config: () => AlertingConfig
+  readonly channel: (id: string) => ChannelFacts | null
+  /** Notices were put into the outbox. */
+  readonly onNotices: () => void
+  /** Alerts changed, and that is durable. */
+  readonly onAlerts?: (ids: readonly string[]) => void
+}
+
+export interface Alerting {
+  readonly engine: Engine
+  readonly store: AlertStore
+  readonly rules: Rules
+  /** For the pipeline thread: goes with `workerData`, `port` in the transfer list. */
+  readonly forPipeline: { readonly start: WatcherStart; readonly port: MessagePort }
+  /** Timed rules begin. */
+  attach(oracles: Oracles): void
+  timed(): TimedRules | null
+  /** Why alerting would miss something just now; null: it would not. */
+  ailment(): string | null
+  /** Ends timers; groups of the watcher are still taken until `close`. */
+  stop(): void
+  close(): void
+}
+
+/** A watcher that says nothing for so long is stuck. */
+const SILENT_MS = MINUTE
+
+export function startAlerting(options: AlertingOptions): Alerting {
+  const { db, scheduler, log, telemetry, config } = options
+  const { clock } = scheduler
+  const store = new AlertStore(db)
+  const rules = new Rules(db)
+  const { port1: port, port2: portOfWatcher } = new MessageChannel()
+  let timed: TimedRules | null = null
+  let heardAt = clock.monotonic()
+
+  const settings = (): EngineSettings => {
+    const { escalationTimeout, suppressionWindow, maxAlertsPerMetric, retentionDays } = config()
+    return {
+      escalationMs: escalationTimeout * SECOND,
+      groupWindowMs: suppressionWindow * SECOND,
+      singles: maxAlertsPerMetric,
+      retentionMs: retentionDays * DAY,
+    }
+  }
+  const stored = store.switch('active')
+  const engine = new Engine(
+    {
+      db,
+      store,
+      rules,
+      scheduler,
+      log,
+      settings,
+      channel: options.channel,
+      toWatcher: (message: ToWatcher) => port.postMessage(message),
+      onTimedRule: (id, rule) => timed?.setRule(id, rule),
+      onTimedWatch: (watch) => timed?.setWatch(watch),
+      onNotices: options.onNotices,
+      onAlerts: (ids) => options.onAlerts?.(ids),
+    },
+    stored === null ? config().enabled : stored === '1',
+  )
+  if (store.switch('defaults') === null) {
+    for (const draft of defaultRules) {
+      if (rules.get(draft.id)) continue
+      engine.createRule({ ...draft, provenance: 'default' }, { by: 'platform', claim: null })
+    }
+    store.setSwitch('defaults', '1')
+  }
+
+  const evaluations = telemetry.counter('alerting_evaluations_total', 'Evaluations of watches as samples arrived.')
+  let watches = 0
+  let counted = 0
+  telemetry.gauge('alerting_watches', 'Series that rules watch, each for itself.', {}, () => watches)
+  for (const severity of SEVERITIES) {
+    telemetry.gauge('alerting_alerts', 'Alerts that are not resolved.', { severity }, () => {
+      const { active, acknowledged, suppressed } = store.counts
+      return active[severity] + acknowledged[severity] + suppressed[severity]
+    })
+  }
+  port.on('message', (message: FromWatcher) => {
+    heardAt = clock.monotonic()
+    if (message.kind === 'group') engine.receive(message)
+    else {
+      if (engine.active) engine.lastEvaluation = message.at
+      evaluations.add(message.evaluations - counted)
+      counted = message.evaluations
+      watches = message.watches
+    }
+  })
+  engine.start()
+
+  const all = rules.all()
+  const watched = all.filter((rule) => rule.enabled && isWatched(rule))
+  const ids = new Set(watched.map((rule) => rule.id))
+  const start: WatcherStart = {
+    position: store.position(),
+    rules: watched,
+    watches: store.watches().filter((watch) => ids.has(watch.rule)),
+    enabled: engine.active,
+  }
+
+  return {
+    engine,
+    store,
+    rules,
+    forPipeline: { start, port: portOfWatcher },
+    attach(oracles) {
+      timed = new TimedRules({
+        oracles,
+        scheduler,
+        log,
+        intervalMs: () => config().evaluationInterval * SECOND,
+        active: () => engine.active,
+        watchesOf: (id) => store.watchesOf(id),
+        apply: (changes) => engine.applyTimed(changes),
+        onEvaluated: (at) => {
+          engine.lastEvaluation = at
+        },
+      })
+      for (const rule of rules.all()) if (rule.enabled && !isWatched(rule)) timed.setRule(rule.id, rule)
+    },
+    timed: () => timed,
+    ailment() {
+      if (!engine.active) return 'alerting is switched off'
+      const silent = clock.monotonic() - heardAt
+      return silent > SILENT_MS ? `the watcher has not been heard for ${Math.round(silent / SECOND)} s` : null
+    },
+    stop() {
+      timed?.stop()
+    },
+    close() {
+      engine.stop()
+      port.close()
+    },
+  }
+}
