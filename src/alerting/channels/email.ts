@@ -186,7 +186,7 @@ function outcomeOf(error: unknown): SendOutcome {
   if (error instanceof AddressRefused) return { kind: 'refused', answer: error.message }
   const { responseCode = 0, response, message, code } = error as NodemailerError
   const answer = response ?? (message || 'the connection failed')
-  if (responseCode >= 500) return { kind: 'refused', answer }
+  if (responseCode >= 500 && code !== 'ETLS') return { kind: 'refused', answer }
   if (code === 'ECONFIG' || code === 'ENOAUTH') return { kind: 'refused', answer }
   const hint = code === 'ETLS' && /STARTTLS/.test(message) ? ' (security: none would send unprotected)' : ''
   return { kind: 'try_later', answer: answer + hint, retryAfterMs: null }
