@@ -34,7 +34,7 @@ export function chooseLink(values: Float64Array): Link {
 }
 
 const OFFSET_SHARE = 0.05
-const ASINH_WIDTHS = 1
+const ASINH_WIDTHS = 3
 
 export function linked(link: Link, value: number): number {
   if (link.kind === 'log') return Math.log(Math.max(value, 0) + link.offset)
