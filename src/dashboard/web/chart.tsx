@@ -387,12 +387,12 @@ function Rings({
       class="rings"
       ref={box}
       role="group"
-      aria-label={`${marks.length} anomalies in ${title}`}
+      aria-label={`${marks.length === 1 ? 'One anomaly' : `${marks.length} anomalies`} in ${title}`}
       hidden={marks.length === 0}
       onKeyDown={keyed}
     >
       {marks.map(({ line, anomaly }, i) => {
-        const name = lines.find((one) => one.key === line)?.name ?? ''
+        const name = lines.length > 1 ? lines.find((one) => one.key === line)!.name : anomaly.metric_name
         const words = `${name} ${moment(Date.parse(anomaly.timestamp), now)}: ${anomaly.severity} anomaly, ${anomaly.anomaly_score.toFixed(1)} deviations`
         return (
           <button
