@@ -25,6 +25,12 @@ import type { StoreShare } from './store/shared.ts'
 /** How long a worker may take to notice the flag. */
 const GRACE_MS = 1000
 
+/** Heap of a worker's own, for the index of series and what is left of labels; columns lie outside of V8's heap. */
+const HEAP_MIB = 1024
+
+/** The first worker is there, and quick, before the first query: it starts this long after the rest. */
+const EARLY_MS = 1000
+
 export interface CallOptions {
   /** Aborted when nobody waits for the answer any more. */
   readonly signal?: AbortSignal
@@ -108,7 +114,8 @@ export function startQueries(options: QueryServiceOptions): QueryService {
   function start(): Member {
     const shared = new SharedArrayBuffer(4)
     const workerData: QueryWorkerData = { share: options.share, flag: shared, limits: workerLimits(options.config()) }
-    const thread = new Worker(options.worker, { workerData, name: 'query' })
+    const resourceLimits = { maxOldGenerationSizeMb: HEAP_MIB + options.config().queryMemoryMax }
+    const thread = new Worker(options.worker, { workerData, name: 'query', resourceLimits })
     const member: Member = {
       thread,
       calls: caller<QueryWorkerOperations>(thread),
@@ -174,6 +181,10 @@ export function startQueries(options: QueryServiceOptions): QueryService {
     })
   }
 
+  const early = scheduler.after(EARLY_MS, () => {
+    if (members.size === 0 && !stopping) start()
+  })
+
   return {
     call(operation, args, { signal, timeoutMs } = {}) {
       const config = options.config()
@@ -228,6 +239,7 @@ export function startQueries(options: QueryServiceOptions): QueryService {
     },
     async stop() {
       stopping = true
+      early.cancel()
       for (const job of queue.splice(0)) job.reject(unavailable('The platform is stopping.'))
       await Promise.all(
         [...members].map(({ thread, calls }) => {

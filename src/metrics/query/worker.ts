@@ -8,6 +8,7 @@ import type { QueryConfig } from './keys.ts'
 import { queryKeys } from './keys.ts'
 import type { ApiAnswer, QueryOperations, WorkerLimits } from './operations.ts'
 import { queryOperations } from './operations.ts'
+import { warmUp } from './warm-up.ts'
 
 export interface QueryWorkerData {
   readonly share: StoreShare
@@ -49,6 +50,7 @@ export function runQueryWorker(): void {
     top: operations.top,
     ids: operations.ids,
   } satisfies QueryWorkerOperations)
+  warmUp(limits, setImmediate)
 }
 
 /** What the configuration says of a query's size, as the engine counts it. */
