@@ -348,7 +348,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
       backOff(failures + (probe ? 1 : 0) || 1, random),
       Math.min(outcome.retryAfterMs ?? 0, PATIENCE_MOST_MS),
     )
-    return { ...base, failures, status: 'waiting', nextAt: now + wait }
+    return { ...base, failures, status: 'waiting', nextAt: Math.ceil(now + wait) }
   }
 
   /**
