@@ -1,5 +1,6 @@
 /** The front door of alerting. */
 export { type Alerting, type AlertingOptions, startAlerting } from './alerting.ts'
+export { type PostedAlerts, postedAlerts, postedTable } from './api-v2/posted.ts'
 export { CHANNEL_TYPES, type ChannelRecord, type ChannelType } from './channels/channel.ts'
 export type { ChannelChange, ChannelInput, Channels, ChannelView } from './channels/channels.ts'
 export { ACKNOWLEDGE_PATH, type Delivery, type DeliveryOptions, startDelivery } from './channels/delivery.ts'

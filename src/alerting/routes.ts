@@ -15,9 +15,11 @@ import { route } from '../http/route.ts'
 import { audit } from '../storage/audit.ts'
 import type { Database } from '../storage/database.ts'
 import { once } from '../storage/idempotency.ts'
+import { alertmanagerRoutes } from './api-v2/routes.ts'
 import type { AlertingConfig } from './config.ts'
 import type { Doing, Engine } from './engine.ts'
-import type { ChannelRecord, ChannelView, Delivery } from './index.ts'
+import type { ChannelRecord, ChannelView, Delivery, PostedAlerts } from './index.ts'
+import { linkRoutes } from './link-page/routes.ts'
 import { type Alert, type AlertStatus, rankOf } from './record.ts'
 import { type Rule, SEVERITIES, type Severity } from './rule.ts'
 import type { Rules } from './rules/rules.ts'
@@ -60,8 +62,11 @@ export interface AlertingRoutesDeps {
   readonly store: AlertStore
   readonly rules: Rules
   readonly delivery: Delivery
+  readonly posted: PostedAlerts
   readonly scheduler: Scheduler
   readonly config: () => AlertingConfig
+  readonly version: string
+  readonly startedAt: Millis
   /** Whether forecasts are made: rules of the mode forecast are still without them. */
   readonly mlEnabled: () => boolean
 }
@@ -86,6 +91,8 @@ export function alertingRoutes(deps: AlertingRoutesDeps): Route[] {
     ...channelRoutes(deps),
     ...silenceRoutes(deps),
     ...deliveryRoutes(deps),
+    ...linkRoutes(deps),
+    ...alertmanagerRoutes({ ...deps, evaluationMs: () => deps.config().evaluationInterval * SECOND }),
   ]
 }
 

@@ -4,7 +4,8 @@
  */
 import { join } from 'node:path'
 import { MessageChannel } from 'node:worker_threads'
-import { startAlerting, startDelivery } from '../alerting/index.ts'
+import { postedAlerts, startAlerting, startDelivery } from '../alerting/index.ts'
+import { alertingRoutes } from '../alerting/routes.ts'
 import { type AnalyticsNote, openAnalytics, pointNotes, startAnalytics, trainingThread } from '../analytics/index.ts'
 import { analyticsRoutes, engineRoutes } from '../analytics/routes.ts'
 import { AppError, messageOf } from '../base/errors.ts'
@@ -177,6 +178,15 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       onNotices: () => delivery.outbox.wake(),
     })
     undo.push(() => alerting.close())
+    const posted = postedAlerts({
+      db: ops,
+      engine: alerting.engine,
+      store: alerting.store,
+      scheduler,
+      channels: () => delivery.channels.ids(),
+      escalationMs: () => alertingConfig().escalationTimeout * 1000,
+    })
+    undo.push(() => posted.stop())
     const unlisten = config.subscribe(() => delivery.configurationChanged())
     undo.push(() => void unlisten())
 
@@ -308,6 +318,17 @@ export async function startControl(options: ControlOptions): Promise<Control> {
           version: VERSION,
           startedAt,
           retentionDays: values.metrics.retentionDays,
+        }),
+        ...alertingRoutes({
+          ...alerting,
+          db: ops,
+          delivery,
+          posted,
+          scheduler,
+          config: alertingConfig,
+          mlEnabled: () => config.current.values.analytics.mlEnabled,
+          version: VERSION,
+          startedAt,
         }),
         ...dashboardRoutes({ dashboard, clock }),
         ...configRoutes({

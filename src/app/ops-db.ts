@@ -1,5 +1,5 @@
 /** ops.db: what operating the platform leaves behind. */
-import { alertingTables, deliveryTables } from '../alerting/index.ts'
+import { alertingTables, deliveryTables, postedTable } from '../alerting/index.ts'
 import { pointNotesTable } from '../analytics/index.ts'
 import { auditTable } from '../storage/audit.ts'
 import type { Database } from '../storage/database.ts'
@@ -17,6 +17,7 @@ const migrations = [
   pointNotesTable,
   alertingTables,
   deliveryTables,
+  postedTable,
 ]
 
 export function openOps(path: string): Database {
