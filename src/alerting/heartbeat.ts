@@ -52,8 +52,11 @@ export function startHeartbeat({ http, scheduler, log, target, ailment }: Heartb
     timer = null
     problem = null
     if (wanted === null) return
-    timer = scheduler.every(wanted.intervalMs, beat)
-    void beat()
+    // The first at once, but after whoever starts this has built the rest.
+    timer = scheduler.after(0, () => {
+      timer = scheduler.every(wanted.intervalMs, beat)
+      return beat()
+    })
   }
 
   async function beat(): Promise<void> {
