@@ -19,7 +19,7 @@ import {
   type Standing,
   type TrackRecord,
 } from './track-record.ts'
-import { type Guesses, outcomeOf, type TrainJob, type TrainResult } from './training.ts'
+import { type Candidate, type Guesses, outcomeOf, type TrainJob, type TrainResult } from './training.ts'
 
 /**
  * Runs jobs in the training thread, the first first; a job that failed, has nothing to say, or comes when the budget is
@@ -325,30 +325,29 @@ export function openForecasts(db: Database, clock: Clock): Forecasts {
   }
 }
 
-/** While withdrawn, the better guess serves, within an interval as wide as the forecaster's was. */
-function stored(forecast: TrainResult['forecasts'][number], record: TrackRecord, samples: number): Stored {
+/** While withdrawn, the better guess serves, with an interval from its own errors. */
+function stored(forecast: Candidate, record: TrackRecord, samples: number): Stored {
   const { mean, lower80, upper80, lower95, upper95, guesses } = forecast
-  const own = { mean, lower80, upper80, lower95, upper95 }
-  const confidence = confidenceOf(record)
   const { standing } = record
-  const rest = { confidence, samples, standing, own, guesses }
-  if (standing !== 'withdrawn') {
-    const { trend, factors, model } = forecast
-    return { value: mean, lower80, upper80, lower95, upper95, trend, factors, model, ...rest }
+  const rest = {
+    confidence: confidenceOf(record),
+    samples,
+    standing,
+    own: { mean, lower80, upper80, lower95, upper95 },
+    guesses,
   }
   const guess = betterGuess(record)
-  const value = guess === 'seasonal_naive' && guesses.seasonal !== null ? guesses.seasonal : guesses.naive
-  const shift = value - mean
+  const serving =
+    standing !== 'withdrawn' ? forecast : ((guess === 'seasonal_naive' ? forecast.seasonal : null) ?? forecast.naive)
   return {
-    value,
-    lower80: lower80 + shift,
-    upper80: upper80 + shift,
-    lower95: lower95 + shift,
-    upper95: upper95 + shift,
-    trend: guess === 'naive' ? 'stable' : forecast.trend,
-    factors:
-      guess === 'naive' ? { level: 1, trend: 0, daily: 0, weekly: 0 } : { level: 0, trend: 0, daily: 1, weekly: 0 },
-    model: `withdrawn: ${guess}`,
+    value: serving.mean,
+    lower80: serving.lower80,
+    upper80: serving.upper80,
+    lower95: serving.lower95,
+    upper95: serving.upper95,
+    trend: serving.trend,
+    factors: serving.factors,
+    model: standing === 'withdrawn' ? `withdrawn: ${guess}` : serving.model,
     ...rest,
   }
 }

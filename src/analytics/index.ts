@@ -12,6 +12,16 @@ export {
   type View,
 } from './detectors/onset.ts'
 export { type Analytics, type AnalyticsSettings, startAnalytics } from './engine.ts'
+export {
+  candidates,
+  type ForecastModel,
+  type ForecastOptions,
+  fitModel,
+  type HorizonForecast,
+  predict,
+  type StepSeries,
+  stepSeries,
+} from './forecasters/index.ts'
 export type { Forecasts, Prediction, QualityRow } from './forecasting.ts'
 export type { Insight } from './insights/insight.ts'
 export { type AnalyticsNote, LiveDetector, type LiveOptions } from './live.ts'

@@ -8,6 +8,7 @@
 import type { Millis } from '../base/time.ts'
 import { DAY, MINUTE } from '../base/time.ts'
 import {
+  candidates,
   type ForecastModel,
   fitModel,
   type HorizonForecast,
@@ -38,6 +39,13 @@ export interface Guesses {
   readonly mean: number
 }
 
+/** The forecaster's own forecast, and what serves in its place when it is withdrawn. */
+export interface Candidate extends HorizonForecast {
+  readonly guesses: Guesses
+  readonly naive: HorizonForecast
+  readonly seasonal: HorizonForecast | null
+}
+
 export interface TrainResult {
   readonly metric: string
   readonly model: ForecastModel
@@ -45,7 +53,7 @@ export interface TrainResult {
   /** Start of the newest bin: the origin. */
   readonly origin: Millis
   readonly samples: number
-  readonly forecasts: readonly (HorizonForecast & { readonly guesses: Guesses })[]
+  readonly forecasts: readonly Candidate[]
   /** By horizon. */
   readonly judged: readonly { readonly horizon: number; readonly outcomes: readonly Outcome[] }[]
 }
@@ -70,7 +78,12 @@ export function train(job: TrainJob): TrainResult | null {
     fitted: job.model === null,
     origin: (series.firstStep + last) * BIN_MS,
     samples: series.values.reduce((n, v) => n + Number(!Number.isNaN(v)), 0),
-    forecasts: predict(model, series).map((f) => ({ ...f, guesses: guessesAt(series.values, last, steps(f.horizon)) })),
+    forecasts: candidates(model, series).map(({ own, naive, seasonal }) => ({
+      ...own,
+      guesses: guessesAt(series.values, last, steps(own.horizon)),
+      naive,
+      seasonal,
+    })),
     judged: job.judge ? judge(series, job) : [],
   }
 }

@@ -10,7 +10,7 @@
  */
 import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
-import { fitModel, predict, stepSeries } from '../analytics/forecasters/index.ts'
+import { fitModel, predict, stepSeries } from '../analytics/index.ts'
 import { messageOf } from '../base/errors.ts'
 import { MINUTE, SECOND } from '../base/time.ts'
 

@@ -10,6 +10,7 @@ import { messageOf } from '../base/errors.ts'
 import { debugWanted } from '../config/index.ts'
 import { backupCommands } from './backup.ts'
 import { configCommands } from './config.ts'
+import { engineForecastCommand } from './engine-forecast.ts'
 import { importCommands } from './import.ts'
 import { queryCommands } from './query.ts'
 import { replayDetectCommand } from './replay-detect.ts'
@@ -27,6 +28,7 @@ const commands: readonly ((program: Command) => void)[] = [
   queryCommands,
   backupCommands,
   replayDetectCommand,
+  engineForecastCommand,
 ]
 
 /** Runs one command; the exit code of the process is set, or the process has ended, when it returns. */
