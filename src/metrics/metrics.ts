@@ -170,5 +170,5 @@ export interface WalConsumer {
   /** Called on a timer and before truncation: make the state durable, answer the position it covers. */
   checkpoint(): number
   /** A clean stop: save everything, so that the next start has nothing to feed again. One `checkpoint` follows. */
-  close?(): void
+  close?(): void | Promise<void>
 }

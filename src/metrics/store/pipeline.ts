@@ -129,15 +129,17 @@ export function runPipeline(makeConsumers: (context: ConsumerContext) => readonl
     replies = []
     data.postMessage(done)
   }
-  data.on('message', (first: PipelineRequest) => {
-    const started = clock.monotonic()
-    take(first)
-    while (clock.monotonic() - started < GROUP_MS) {
+  const takeMore = (ms: number) => {
+    for (const started = clock.monotonic(); clock.monotonic() - started < ms; ) {
       const next = receiveMessageOnPort(data) as { message: PipelineRequest } | undefined
       if (!next) break
       take(next.message)
     }
     commit()
+  }
+  data.on('message', (first: PipelineRequest) => {
+    take(first)
+    takeMore(GROUP_MS)
   })
   const rest = () => scheduler.sleep(1)
   const maintain = scheduler.every(MAINTAIN_MS, async () => {
@@ -176,6 +178,8 @@ export function runPipeline(makeConsumers: (context: ConsumerContext) => readonl
       maintain.cancel()
       plan.cancel()
       checkpoint.cancel()
+      takeMore(Number.POSITIVE_INFINITY) // what was sent before the end is stored and answered
+      data.removeAllListeners('message')
       await store.close()
       data.close()
     },

@@ -272,6 +272,33 @@ describe('store', () => {
     expect(send('other').kind).toBe('appended')
   })
 
+  test('a consumer that ends in its own time is waited for, and then nothing is left to feed', async () => {
+    const dir = scratch()
+    const clock = fakeClock()
+    let live = -1
+    let saved = -1
+    const slow = (): WalConsumer => ({
+      name: 'slow',
+      resumeAfter: () => saved,
+      apply: (batch) => {
+        expect(batch.position).toBe(live + 1)
+        live = batch.position
+      },
+      checkpoint: () => saved,
+      close: async () => {
+        await new Promise((resolve) => setTimeout(resolve, 20))
+        saved = live
+      },
+    })
+    for (let round = 1; round <= 3; round++) {
+      const store = new Store(configOf(dir), clock, silentLog, [slow()])
+      store.append(batchOf(labelsOf('m'), at(clock.now() + round, round)), { source: 'test' })
+      await store.close()
+      expect(saved).toBe(round - 1)
+      expect(fs.readdirSync(path.join(dir, 'wal'))).toEqual([])
+    }
+  })
+
   test('keeps the payload of every NaN, infinities and -0, in head and segment', async () => {
     const dir = scratch()
     const clock = fakeClock()

@@ -495,7 +495,7 @@ export class Store {
     this.#wal.close()
     for (const consumer of this.#consumers) {
       try {
-        consumer.close?.()
+        await consumer.close?.()
       } catch (error) {
         this.#log.error('A consumer of the write-ahead log could not end well.', { consumer: consumer.name, error })
       }
