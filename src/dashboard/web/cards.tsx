@@ -49,9 +49,13 @@ function Card({ id, state, ahead, future }: CardProps) {
     <article class="card" data-state={beyond ? figure?.threshold_state : undefined} data-metric={id}>
       <header>
         <h2>
-          <a class="card-link" href={`/ops/metrics/${metric}`}>
-            {title}
-          </a>
+          {id === 'health_score' ? (
+            title
+          ) : (
+            <a class="card-link" href={`/ops/metrics/${metric}`}>
+              {title}
+            </a>
+          )}
         </h2>
         {figure && !old.value && <Tag figure={figure} value={value} />}
       </header>

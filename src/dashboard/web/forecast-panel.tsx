@@ -2,7 +2,7 @@
 import type { ForecastPoint } from '../protocol.ts'
 import { call } from './api.ts'
 import { Problem, useAsked } from './asked.tsx'
-import { between, formatExact, formatValue, hhmm, moment, NARROW } from './format.ts'
+import { between, formatValue, hhmm, moment, NARROW } from './format.ts'
 import { now } from './live.ts'
 
 interface Prediction {
@@ -94,8 +94,7 @@ export function Forecast({ unit, predictions: { asked, again } }: ForecastProps)
       {!answer && !problem && <p class="empty quiet">Reading</p>}
       {answer && predictions.length === 0 && (
         <p class="empty">
-          No forecast: they are made every five minutes for the platform's own metrics, from {formatExact(50)} samples
-          on.
+          No forecast yet: they are made every five minutes of metrics that are one series, the most looked-at first.
         </p>
       )}
       {predictions.length > 0 && <Expected predictions={predictions} quality={answer!.quality} unit={unit} />}
