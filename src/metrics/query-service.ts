@@ -63,6 +63,8 @@ export class QueryStopped extends AppError {
   }
 }
 
+const stopped = (reason: 'timeout' | 'canceled') => new QueryStopped(reason, 'expression evaluation')
+
 export interface QueryServiceOptions {
   readonly share: StoreShare
   readonly worker: URL
@@ -177,7 +179,7 @@ export function startQueries(options: QueryServiceOptions): QueryService {
       log.warn('a query worker did not stop and is replaced', { operation: job.operation, reason })
       replaced.add()
       dismiss(member, 'stopped')
-      job.reject(new QueryStopped(reason, 'expression evaluation'))
+      job.reject(stopped(reason))
     })
   }
 
@@ -214,15 +216,12 @@ export function startQueries(options: QueryServiceOptions): QueryService {
           member: null,
           resolve(value) {
             finish(job.ended ?? 'answered')
-            resolve(value as never)
+            if (job.ended) reject(stopped(job.ended))
+            else resolve(value as never)
           },
           reject(error) {
             finish(job.ended ?? 'failed')
-            reject(
-              job.ended && !(error instanceof QueryStopped)
-                ? new QueryStopped(job.ended, 'expression evaluation')
-                : error,
-            )
+            reject(job.ended && !(error instanceof QueryStopped) ? stopped(job.ended) : error)
           },
         }
         const gone = () => {

@@ -300,6 +300,9 @@ const table: Readonly<Record<string, Make>> = {
   }),
 }
 
+/** After so many samples in windows, whether the query is to stop is looked at within a series, too. */
+const SAMPLES_UNCHECKED = 100_000
+
 /** Evaluates a call whose argument is a range. `params` are its scalar arguments in order. */
 export function rangeFunction(
   ctx: Context,
@@ -323,6 +326,7 @@ export function rangeFunction(
       const { times, values, length } = ranges.load(index)
       made.prepare?.(values, length)
       const w: Window = { times, values, length, from: 0, to: 0, begin: 0, end: 0, at: 0, step: 0 }
+      let walked = 0
       for (let k = 0; k < grid.count; k++) {
         const end = ranges.first + k * ranges.step
         const begin = end - ranges.rangeMs
@@ -341,6 +345,11 @@ export function rangeFunction(
         w.step = k
         into.present[k] = 1
         into.values[k] = made.compute(w)
+        walked += to - from
+        if (walked > SAMPLES_UNCHECKED) {
+          walked = 0
+          ctx.env.checkpoint()
+        }
       }
       if (name === 'rate' || name === 'increase') noteNonCounter(ctx, ranges, index, into, grid.count, range.span)
     },
