@@ -16,6 +16,8 @@ const finders = {
   /** A browser: `CHROMIUM_PATH`, or the system's. */
   chromium: () => process.env.CHROMIUM_PATH ?? inPath(['chromium', 'chromium-browser', 'google-chrome']),
   prometheus: () => inPath(['prometheus']),
+  /** Alertmanager's command line, of Debian's package prometheus-alertmanager. */
+  amtool: () => inPath(['amtool']),
   /** `POSTGRES_URL` of a server whose databases may be made and dropped. */
   postgresql: () => process.env.POSTGRES_URL ?? null,
   /** A Node that is too old for the program, which has to find a newer one. */
