@@ -187,6 +187,12 @@ export async function runFront(options: FrontOptions): Promise<number> {
   return unclean.length === 0 ? 0 : 1
 }
 
+/**
+ * Each thread of a process may otherwise take 48 MiB for young objects before it looks for garbage. With 4 MiB a space
+ * control is 30 MiB smaller when idle, and storing samples costs no more CPU.
+ */
+const SMALL_HEAP = ['--max-semi-space-size=4']
+
 function forkProcess(
   entry: string,
   kind: ProcessKind,
@@ -197,7 +203,10 @@ function forkProcess(
   logs: FrontLogs,
 ): ProcessHandle | null {
   const args = ['--process', kind, '--id', id, '--socket', socketPath, '--address', address]
-  const child = fork(entry, args, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+  const child = fork(entry, args, {
+    execArgv: [...process.execArgv, ...SMALL_HEAP],
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  })
   child.on('error', (error) => {
     if (child.pid === undefined) listener.onEnd(messageOf(error))
   })
