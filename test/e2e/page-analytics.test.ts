@@ -186,6 +186,27 @@ describe.skipIf(chromium === null)('analytics on the page', () => {
     await picture(page, 'metric')
   })
 
+  test('a withdrawn forecast has no band, and says why', async () => {
+    const page = await open('/ops/metrics/system.memory_usage?range=3h')
+    const why = 'naive did better by 7 % over 48 outcomes'
+    await page.route('**/predictions?*', async (route) => {
+      const { data } = await (await route.fetch()).json()
+      await route.fulfill({
+        json: { success: true, data: data.map((one: object) => ({ ...one, model: 'withdrawn: naive' })) },
+      })
+    })
+    await page.route('**/forecast-quality?*', async (route) => {
+      const { data } = await (await route.fetch()).json()
+      await route.fulfill({ json: { success: true, data: data.map((one: object) => ({ ...one, why })) } })
+    })
+    await page.reload()
+    const table = page.getByRole('region', { name: 'Forecast by horizon' })
+    await table.getByText(`Withdrawn: ${why}.`).first().waitFor()
+    await page.getByText(`no forecast: ${why}`).waitFor()
+    const sentence = await page.getByRole('img', { name: /^Over time/ }).getAttribute('aria-label')
+    expect(sentence).not.toContain('Forecast')
+  })
+
   test('a jump is a ring on the chart; noise hides it everywhere, undo brings it back', async () => {
     const page = await open('/ops/metrics/shop_orders?range=1h')
     const rings = page.getByRole('group', { name: /anomal(y|ies) in Over time$/ })

@@ -2,6 +2,7 @@
  * All metrics: their names with a search, what was odd lately, and where samples come from. One metric: over time with
  * its forecast and its anomalies, how well it could be forecast, its series.
  */
+import type { Signal } from '@preact/signals'
 import { useComputed, useSignal } from '@preact/signals'
 import type { Range } from '../protocol.ts'
 import { RANGE_NAMES, RANGES } from '../protocol.ts'
@@ -42,8 +43,14 @@ export function Metrics({ name }: { name: string | null }) {
       <div class={`split${name ? ' has-detail' : ''}`}>
         <Names current={name} />
         <div class="stack">
-          {name ? <Metric name={name} /> : <AnomalyEvents />}
-          <Sources />
+          {name ? (
+            <Metric name={name} />
+          ) : (
+            <>
+              <AnomalyEvents />
+              <Sources />
+            </>
+          )}
         </div>
       </div>
     </main>
@@ -184,60 +191,78 @@ function Metric({ name }: { name: string }) {
           <p class="empty">Nothing was stored under this name in the last {shown.replace(/(\d+)/, '$1 ')}.</p>
         )}
       </section>
-      <MetricAnomalies name={name} list={list} />
-      <Forecast unit={unit} predictions={predictions} />
-      <section class="panel" aria-labelledby="h-series">
-        <div class="panel-head">
-          <h2 id="h-series">Series</h2>
-          {answer && <span class="count">{formatExact(answer.matched_series)}</span>}
-          {answer && answer.matched_series > rows.length && (
-            <span class="end small quiet">the first {rows.length} are shown</span>
-          )}
-        </div>
-        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard */}
-        <section class="table-wrap" tabIndex={0} aria-label="Series of this metric">
-          <table class="table">
-            <thead>
-              <tr>
-                <th scope="col">Labels</th>
-                <th scope="col" class="n">
-                  Newest mean
-                </th>
-                <th scope="col" class="n wide-col">
-                  At
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {answer && rows.length !== 1 && (
-                <Row
-                  name="as the name alone means it"
-                  points={answer.points}
-                  unit={unit}
-                  selected={chosen.value === MERGED}
-                  choose={() => {
-                    chosen.value = MERGED
-                  }}
-                />
-              )}
-              {rows.map((series, i) => (
-                <Row
-                  key={labelText(series.labels)}
-                  name={labelText(series.labels)}
-                  points={series.points}
-                  unit={unit}
-                  selected={rows.length === 1 || chosen.value === i}
-                  choose={() => {
-                    chosen.value = i
-                  }}
-                />
-              ))}
-            </tbody>
-          </table>
-        </section>
-      </section>
+      {/* All at once, below what stands already: nothing is pushed down when the slowest answer comes. */}
+      {[asked, list.asked, predictions.asked].every(({ value }) => value.answer || value.problem) && (
+        <>
+          <MetricAnomalies name={name} list={list} />
+          <Forecast unit={unit} predictions={predictions} />
+          <SeriesTable answer={answer} unit={unit} chosen={chosen} />
+        </>
+      )}
     </>
   )
+}
+
+function SeriesTable({ answer, unit, chosen }: SeriesTableProps) {
+  const rows = answer?.series ?? []
+  return (
+    <section class="panel" aria-labelledby="h-series">
+      <div class="panel-head">
+        <h2 id="h-series">Series</h2>
+        {answer && <span class="count">{formatExact(answer.matched_series)}</span>}
+        {answer && answer.matched_series > rows.length && (
+          <span class="end small quiet">the first {rows.length} are shown</span>
+        )}
+      </div>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard */}
+      <section class="table-wrap" tabIndex={0} aria-label="Series of this metric">
+        <table class="table">
+          <thead>
+            <tr>
+              <th scope="col">Labels</th>
+              <th scope="col" class="n">
+                Newest mean
+              </th>
+              <th scope="col" class="n wide-col">
+                At
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {answer && rows.length !== 1 && (
+              <Row
+                name="as the name alone means it"
+                points={answer.points}
+                unit={unit}
+                selected={chosen.value === MERGED}
+                choose={() => {
+                  chosen.value = MERGED
+                }}
+              />
+            )}
+            {rows.map((series, i) => (
+              <Row
+                key={labelText(series.labels)}
+                name={labelText(series.labels)}
+                points={series.points}
+                unit={unit}
+                selected={rows.length === 1 || chosen.value === i}
+                choose={() => {
+                  chosen.value = i
+                }}
+              />
+            ))}
+          </tbody>
+        </table>
+      </section>
+    </section>
+  )
+}
+
+interface SeriesTableProps {
+  readonly answer: SeriesAnswer | null
+  readonly unit: string
+  readonly chosen: Signal<number>
 }
 
 function Row(props: {
