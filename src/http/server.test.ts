@@ -539,6 +539,13 @@ test('a body that breaks off is no fault of the platform', async () => {
   expect(faults).toEqual(['a request failed'])
 })
 
+test('what a room refuses in its own words is logged once a second, not once a request', async () => {
+  faults.length = 0
+  for (let i = 0; i < 20; i++) expect((await call('/fails/down', { token: null })).status).toBe(503)
+  await expect.poll(() => faults).toContain('requests were refused')
+  expect(faults.length).toBeLessThan(20)
+})
+
 test('too many requests of one token or address are 429, others go on', async () => {
   limits = { ...roomyLimits, perPrincipal: { perSecond: 0.5, burst: 3 }, perAddress: { perSecond: 0.5, burst: 2 } }
   try {

@@ -16,6 +16,7 @@ import { newId } from '../base/id.ts'
 import type { Log } from '../base/log.ts'
 import type { Scheduler } from '../base/scheduler.ts'
 import type { Telemetry } from '../base/telemetry.ts'
+import { SECOND } from '../base/time.ts'
 import type { Authenticator } from './auth.ts'
 import { authorize, principalOf, sameOrigin } from './auth.ts'
 import { decompress, parseJson } from './body.ts'
@@ -168,19 +169,33 @@ export async function createServer(options: ServerOptions): Promise<Server> {
 
   function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply) {
     const problem = isGone(request, error) ? badRequest('The request broke off.', 'broken_off') : asAppError(error)
-    if (problem.status >= 500) {
-      const cause = problem.cause ?? error
-      log.error('a request failed', {
-        requestId: request.id,
-        method: request.method,
-        path: pathOf(request),
-        error: cause,
-      })
-    }
+    if (problem.status >= 500) noteFailure(request, problem, error)
     reply.headers({ ...HEADERS, 'x-request-id': request.id, ...errorHeaders(problem) })
     reply.code(problem.status).type('application/json; charset=utf-8')
     return reply.send(JSON.stringify(errorBody(problem, request.id, clock.now())))
   }
+
+  /**
+   * A fault is logged each time. What a room says in its own words (the disk is full) may be said to thousands of
+   * requests a second: one line a second for each kind.
+   */
+  function noteFailure(request: FastifyRequest, problem: AppError, error: unknown) {
+    const about = {
+      requestId: request.id,
+      method: request.method,
+      path: pathOf(request),
+      error: problem.cause ?? error,
+    }
+    if (problem !== error || problem.cause !== undefined) return log.error('a request failed', about)
+    const known = refusals.get(problem.code)
+    if (known) known.count++
+    else refusals.set(problem.code, { count: 1, about: { ...about, error: problem.message } })
+  }
+  const refusals = new Map<string, { count: number; about: object }>()
+  const telling = scheduler.every(SECOND, () => {
+    for (const { count, about } of refusals.values()) log.error('requests were refused', { count, ...about })
+    refusals.clear()
+  })
 
   function spend(key: string, rate: Rate): void {
     const wait = limiter.take(key, rate)
@@ -308,7 +323,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     const own = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
       if (isGone(request, error)) return sendError(error, request, reply)
       const problem = asAppError(error)
-      if (problem.status >= 500) log.error('a request failed', { requestId: request.id, path: shape.path, error })
+      if (problem.status >= 500) noteFailure(request, problem, error)
       return sendRaw(reply.headers(errorHeaders(problem)), shape.onError!(problem, request.id))
     }
     app.route({
@@ -361,7 +376,10 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       chmodSync(at.socketPath, 0o600)
       return address
     },
-    close: () => app.close(),
+    async close() {
+      telling.cancel()
+      await app.close()
+    },
   }
 }
 
