@@ -96,7 +96,10 @@ export function createEdge(options: EdgeOptions): Edge {
   server.on('checkContinue', (request, response) => take(request, response, true))
   server.on('upgrade', (request, socket, head) => takeUpgrade(request, socket as Socket, head))
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => answerMalformed(error, socket as Socket))
-  server.on('drop', () => refused.add())
+  server.on('drop', () => {
+    refused.add()
+    full = true
+  })
 
   let connections = 0
   server.on('connection', (socket) => {
@@ -109,7 +112,11 @@ export function createEdge(options: EdgeOptions): Edge {
   telemetry.gauge('edge_requests_in_flight', 'Requests under way.', {}, () => exchanges.size)
   telemetry.gauge('edge_requests_waiting', 'Requests that wait for a process to come back.', {}, () => balancer.waiting)
 
+  /** Somebody was refused: connections that wait for nothing make room. */
+  let full = false
   const sweeping = scheduler.every(SWEEP_MS, () => {
+    if (full) server.closeIdleConnections()
+    full = false
     const now = clock.monotonic()
     for (const exchange of exchanges) exchange.sweep(now)
     if (troubles) log.warn('front answered in place of a process', { count: troubles.count, ...troubles.example })
