@@ -49,6 +49,8 @@ const FORGOTTEN_MS = DAY
 /** A tick matches series with rules for so long at most. */
 const MEET_MS = 5
 const FIGURES_MAX = 5000
+/** How long a clean stop waits for the engine. */
+const SETTLE_MS = 2_000
 /** More changes than this waiting for the engine: better to end, and be fed again from what is durable. */
 const WAITING_MAX = 500_000
 
@@ -139,6 +141,7 @@ export class Watcher implements WalConsumer {
   #moving = new Set<number>()
   /** Watches of rules that mind absence. */
   #minding: number[] = []
+  #whenSettled: (() => void) | null = null
   /** Firing watches with a newer value than the engine knows. */
   readonly #fresh = new Set<number>()
 
@@ -202,8 +205,14 @@ export class Watcher implements WalConsumer {
     return settled ? this.#position : this.#acknowledged
   }
 
-  close(): void {
+  /** Waits a moment for the engine to take what is on its way, so that the next start has nothing to feed again. */
+  async close(): Promise<void> {
     this.#timer.cancel()
+    if (this.#waiting.length === 0) return
+    await new Promise<void>((resolve) => {
+      this.#whenSettled = resolve
+      this.#options.scheduler.after(SETTLE_MS, resolve)
+    })
   }
 
   // ---------------------------------------------------------------------------------------------- evaluation
@@ -560,6 +569,7 @@ export class Watcher implements WalConsumer {
           this.#acknowledged = position
           this.#waitingChanges -= changes
         }
+        if (this.#waiting.length === 0) this.#whenSettled?.()
         break
       case 'enabled':
         this.#enabled = message.enabled
