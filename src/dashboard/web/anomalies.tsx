@@ -8,9 +8,9 @@ import { useEffect, useRef } from 'preact/hooks'
 import type { DashboardAnomaly } from '../protocol.ts'
 import { call } from './api.ts'
 import { Problem, problemOf, useAsked } from './asked.tsx'
-import { Ring } from './chart.tsx'
 import { ago, formatExact, moment } from './format.ts'
 import { askAgain, line, me, now } from './live.ts'
+import { Ring } from './ring.tsx'
 
 /** An anomaly as the API of analytics answers it. */
 export interface ApiAnomaly extends DashboardAnomaly {

@@ -12,6 +12,7 @@ import type { DashboardAnomaly, DashboardEvent } from '../protocol.ts'
 import { openAnomaly } from './anomalies.tsx'
 import type { Ahead } from './forecast.ts'
 import { between, day, formatValue, hhmm, hhmmss, moment, spoken } from './format.ts'
+import { Ring } from './ring.tsx'
 import type { Gap, Track } from './series.ts'
 import { extent, gapsOf, merged, niceStep } from './series.ts'
 import { colours } from './theme.ts'
@@ -418,18 +419,6 @@ function Rings({
       })}
       <div class="tip" ref={hint} hidden />
     </div>
-  )
-}
-
-const RADIUS = { low: 3, medium: 4, high: 5 } as const
-
-/** Low, medium, high: small, larger, larger with a core. */
-export function Ring({ level }: { level: DashboardAnomaly['severity'] }) {
-  return (
-    <svg class="i" viewBox="0 0 16 16" aria-hidden="true">
-      <circle cx="8" cy="8" r={RADIUS[level]} class="c-anomaly" />
-      {level === 'high' && <circle cx="8" cy="8" r="1.75" class="c-anomaly-core" />}
-    </svg>
   )
 }
 
