@@ -200,7 +200,7 @@ export async function runCompaction(
       const wait = pause()
       if (wait) await wait
     }
-    return { added: await merger.finish(), removed: [...job.sources, ...job.replaced], damaged: sources.damaged() }
+    return { added: await merger.finish(pause), removed: [...job.sources, ...job.replaced], damaged: sources.damaged() }
   } catch (error) {
     merger.abandon()
     throw error
@@ -232,7 +232,7 @@ export async function copySegment(
     const { kind, stepMs, level } = sources.segments[0]!.info
     const added: SegmentInfo[] = []
     if (writer.series === 0) writer.abandon()
-    else added.push(await writer.finish({ kind, stepMs, level, flushed: job.flushed, sources: job.sources }))
+    else added.push(await writer.finish({ kind, stepMs, level, flushed: job.flushed, sources: job.sources }, pause))
     return { added, removed: job.sources, damaged: sources.damaged() }
   } catch (error) {
     writer.abandon()
@@ -368,16 +368,19 @@ class Merger {
     return good
   }
 
-  async finish(): Promise<SegmentInfo[]> {
+  async finish(pause: () => Promise<void> | undefined): Promise<SegmentInfo[]> {
     const { flushed, now, sources, replaced } = this.#job
     const added: SegmentInfo[] = []
     const from = [...sources, ...replaced]
     for (const [day, { raw, rollups }] of this.#days) {
       const level = isOver(day, now) ? 2 : 1
-      added.push(await raw.finish({ kind: 'raw', stepMs: 0, level, flushed, sources: from }))
+      added.push(await raw.finish({ kind: 'raw', stepMs: 0, level, flushed, sources: from }, pause))
       for (const { maker, writer } of rollups) {
         if (writer.series === 0) writer.abandon()
-        else added.push(await writer.finish({ kind: 'rollup', stepMs: maker.stepMs, level: 2, flushed, sources: from }))
+        else
+          added.push(
+            await writer.finish({ kind: 'rollup', stepMs: maker.stepMs, level: 2, flushed, sources: from }, pause),
+          )
       }
       this.#days.delete(day)
     }

@@ -8,7 +8,7 @@
  */
 import type { Millis } from '../../base/time.ts'
 import { DAY, HOUR } from '../../base/time.ts'
-import type { Head, SealedChunk } from './head.ts'
+import type { Head } from './head.ts'
 import { segmentName, segmentsDir } from './manifest.ts'
 import type { SegmentInfo } from './segment.ts'
 import { SegmentWriter } from './segment.ts'
@@ -48,28 +48,33 @@ export async function writeHead(input: FlushInput): Promise<Flushed> {
   const width = Math.max(DAY, Math.ceil(input.retentionMs / DAY / PARTITIONS_MAX) * DAY)
   let nextFile = input.nextFile
   const partition = (last: Millis) => (last > now - BACKFILL_MS ? Infinity : Math.floor(last / width))
+  const writerOf = (key: number): SegmentWriter => {
+    let writer = writers.get(key)
+    if (!writer) {
+      writer = new SegmentWriter(segmentsDir(input.dir), segmentName(nextFile++))
+      writers.set(key, writer)
+    }
+    return writer
+  }
   try {
     for (let id = 0; id < seriesCount; id++) {
       if (!head.has(id) || !input.alive(id)) continue
       const top = head.seal(id)
       tops[id] = top
       const chunks = head.chunksOf(top)
-      const parts = new Map<number, SealedChunk[]>()
-      for (const chunk of chunks) {
-        const key = partition(chunk.last)
-        const part = parts.get(key)
-        if (part) part.push(chunk)
-        else parts.set(key, [chunk])
-      }
-      for (const [key, part] of parts) {
-        let writer = writers.get(key)
-        if (!writer) {
-          writer = new SegmentWriter(segmentsDir(input.dir), segmentName(nextFile++))
-          writers.set(key, writer)
-        }
-        writer.beginSeries(id, input.labelsOf(id))
-        for (const { at, bytes, count, first, last } of part) {
-          writer.addChunk(head.data.bytes, at, bytes, count, first, last)
+      const labels = input.labelsOf(id)
+      // Nearly always all are of one partition; else each partition takes its own.
+      for (let from = 0; from < chunks.length; from++) {
+        const key = partition(chunks.last(from))
+        let before = 0
+        while (before < from && partition(chunks.last(before)) !== key) before++
+        if (before < from) continue
+        const writer = writerOf(key)
+        writer.beginSeries(id, labels)
+        for (let i = from; i < chunks.length; i++) {
+          if (partition(chunks.last(i)) !== key) continue
+          const { bytes } = head.data
+          writer.addChunk(bytes, chunks.at(i), chunks.bytes(i), chunks.count(i), chunks.first(i), chunks.last(i))
         }
         writer.endSeries()
       }
@@ -78,7 +83,9 @@ export async function writeHead(input: FlushInput): Promise<Flushed> {
     }
     const segments: SegmentInfo[] = []
     for (const [key, writer] of writers) {
-      segments.push(await writer.finish({ kind: 'raw', stepMs: 0, level: 0, flushed: input.flushed, sources: [] }))
+      segments.push(
+        await writer.finish({ kind: 'raw', stepMs: 0, level: 0, flushed: input.flushed, sources: [] }, input.pause),
+      )
       writers.delete(key)
     }
     return { segments, tops }

@@ -40,13 +40,54 @@ const TAIL_TOP = 2
 const TOP = 4
 const REGION = 1 << 18
 
-/** One sealed chunk, as a flush takes it. */
-export interface SealedChunk {
-  readonly at: number
-  readonly bytes: number
-  readonly count: number
-  readonly first: number
-  readonly last: number
+/** Sealed chunks of one series in columns, by their first time; filled anew for each series. */
+export class ChunkTable {
+  length = 0
+  /** Chunk numbers, and what each is. */
+  #order = new Int32Array(64)
+  readonly #lines: Area
+
+  constructor(lines: Area) {
+    this.#lines = lines
+  }
+
+  push(chunk: number): void {
+    if (this.length === this.#order.length) {
+      const longer = new Int32Array(this.length * 2)
+      longer.set(this.#order)
+      this.#order = longer
+    }
+    this.#order[this.length++] = chunk
+  }
+
+  /** They come newest first; most lists are in order when they are turned round. */
+  sort(): void {
+    const order = this.#order
+    order.subarray(0, this.length).reverse()
+    for (let i = 1; i < this.length; i++) {
+      const chunk = order[i]!
+      const first = this.#lines.floats[chunk * 4 + CHUNK_FIRST]!
+      let k = i
+      for (; k > 0 && this.#lines.floats[order[k - 1]! * 4 + CHUNK_FIRST]! > first; k--) order[k] = order[k - 1]!
+      order[k] = chunk
+    }
+  }
+
+  at(i: number): number {
+    return this.#lines.words[this.#order[i]! * CHUNK_LINE + CHUNK_AT]! >>> 0
+  }
+  bytes(i: number): number {
+    return this.#lines.words[this.#order[i]! * CHUNK_LINE + CHUNK_BYTES]!
+  }
+  count(i: number): number {
+    return this.#lines.words[this.#order[i]! * CHUNK_LINE + CHUNK_COUNT]!
+  }
+  first(i: number): number {
+    return this.#lines.floats[this.#order[i]! * 4 + CHUNK_FIRST]!
+  }
+  last(i: number): number {
+    return this.#lines.floats[this.#order[i]! * 4 + CHUNK_LAST]!
+  }
 }
 
 export class Head {
@@ -54,6 +95,7 @@ export class Head {
   readonly #blocks: Area
   readonly #chunks: Area
   readonly data: Area
+  readonly #table: ChunkTable
   readonly #control: Control
   /** Above this, blocks are sealed before they are full, so that many series fit. */
   readonly #openBytesMax: number
@@ -87,6 +129,7 @@ export class Head {
     this.#series = series
     this.#blocks = blocks
     this.#chunks = chunks
+    this.#table = new ChunkTable(chunks)
     this.data = data
     this.#control = control
     this.#openBytesMax = openBytesMax
@@ -235,21 +278,14 @@ export class Head {
     return words[line + CHUNK]!
   }
 
-  /** The chunks from `top` (an answer of `seal`) on, by their first time. */
-  chunksOf(top: number): SealedChunk[] {
+  /** The chunks from `top` (an answer of `seal`) on, by their first time; good until the next call. */
+  chunksOf(top: number): ChunkTable {
+    const table = this.#table
+    table.length = 0
     const lines = this.#chunks.words
-    const found: SealedChunk[] = []
-    for (let chunk = top - 1; chunk >= 0; chunk = lines[chunk * CHUNK_LINE + CHUNK_NEXT]! - 1) {
-      const at = chunk * CHUNK_LINE
-      found.push({
-        at: lines[at + CHUNK_AT]! >>> 0,
-        bytes: lines[at + CHUNK_BYTES]!,
-        count: lines[at + CHUNK_COUNT]!,
-        first: this.#chunks.floats[chunk * 4 + CHUNK_FIRST]!,
-        last: this.#chunks.floats[chunk * 4 + CHUNK_LAST]!,
-      })
-    }
-    return found.length > 1 ? found.sort((a, b) => a.first - b.first) : found
+    for (let chunk = top - 1; chunk >= 0; chunk = lines[chunk * CHUNK_LINE + CHUNK_NEXT]! - 1) table.push(chunk)
+    table.sort()
+    return table
   }
 
   /** Takes the chunk `top` and all older ones out of the head. */

@@ -156,20 +156,29 @@ export class SegmentWriter {
     this.series++
   }
 
-  /** Completes the file: synced, renamed, the directory synced. */
-  async finish(info: Pick<SegmentInfo, 'kind' | 'stepMs' | 'level' | 'flushed' | 'sources'>): Promise<SegmentInfo> {
+  /** Completes the file: synced, renamed, the directory synced. `pause` is called between pieces of work. */
+  async finish(
+    info: Pick<SegmentInfo, 'kind' | 'stepMs' | 'level' | 'flushed' | 'sources'>,
+    pause: () => Promise<void> | undefined,
+  ): Promise<SegmentInfo> {
     if (this.#entrySeries > 0) this.#endIndexBlock()
     if (this.#labelSeries > 0) this.#endLabelBlock()
     if (this.#inPage > 0) this.#endPage()
     const dataEnd = this.#written
-    const place = (blocks: Block[], bytes: readonly Uint8Array[]) =>
-      blocks.map((block, i) => {
-        const at = this.#written
-        this.#write(bytes[i]!)
-        return { ...block, at }
+    await pause()
+    const place = (blocks: Block[], bytes: readonly Uint8Array[]) => {
+      let at = this.#written
+      this.#write(Buffer.concat(bytes))
+      return blocks.map((block) => {
+        const placed = { ...block, at }
+        at += block.bytes
+        return placed
       })
+    }
     const index = place(this.#index, this.#indexBytes)
+    await pause()
     const labels = place(this.#labels, this.#labelBytes)
+    await pause()
     const { minTime, maxTime, samples, series } = this
     const footer: Footer = { ...info, minTime, maxTime, samples, series, dataEnd, pages: this.#pages, index, labels }
     const packed = zstdCompressSync(Buffer.from(JSON.stringify(footer)))

@@ -18,7 +18,7 @@ const BLOCK_HEADER = 16
 const MARK = 0x5245534f
 const SERIES = 1
 const DELETED = 2
-const SERIES_A_BLOCK = 4096
+const SERIES_A_BLOCK = 1024
 
 export class SeriesFile {
   readonly #path: string
