@@ -5,7 +5,7 @@
 import Type, { type Static } from 'typebox'
 import { type FieldError, invalid } from '../base/errors.ts'
 import { fromIso, type Millis, SECOND, toIso } from '../base/time.ts'
-import { knownMetric, METRIC_NAME, toObject } from '../metrics/index.ts'
+import { knownMetric, toObject } from '../metrics/index.ts'
 import { CHANNEL_TYPES } from './channels/channel.ts'
 import type { DeliveryStatus, Notice } from './notice.ts'
 import { ALERT_STATUSES, type Alert, type TimelineEntry } from './record.ts'
@@ -341,10 +341,32 @@ export function alertJson(alert: Alert): AlertJson {
   }
 }
 
+/** As the dashboard's messages have it. */
+export function dashboardAlert(alert: Alert) {
+  const json = alertJson(alert)
+  return {
+    id: json.id,
+    rule_id: json.rule_id,
+    severity: alert.severity,
+    title: json.title,
+    message: json.message,
+    timestamp: json.triggered_at,
+    status: alert.status === 'acknowledged' ? ('acknowledged' as const) : ('active' as const),
+    metric_name: json.metric_name,
+    unit: json.unit,
+    current_value: json.current_value,
+    threshold_value: json.threshold_value,
+    acknowledged_by: json.acknowledged_by,
+    acknowledged_at: json.acknowledged_at,
+    next_escalation_at: json.next_escalation_at,
+    clears_below: json.clears_below,
+    clears_above: json.clears_above,
+  }
+}
+
 /** Labels of the series and of the rule, without the metric's name. */
 function labelsJson({ labels, facts }: Alert): Record<string, string> {
-  const { [METRIC_NAME]: _, ...rest } = toObject(labels)
-  return { ...rest, ...facts.extraLabels }
+  return { ...toObject(labels), ...facts.extraLabels }
 }
 
 export const iso = (at: Millis | null): string | null => (at === null ? null : toIso(at))

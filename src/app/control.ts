@@ -289,7 +289,16 @@ export async function startControl(options: ControlOptions): Promise<Control> {
 
     const notes = pointNotes(ops)
     const dashboard = createDashboard({
-      sources: dashboardSources({ metrics, queries, health, events, clock, analytics, intervalMs: () => intervalMs }),
+      sources: dashboardSources({
+        metrics,
+        queries,
+        health,
+        events,
+        clock,
+        analytics,
+        alerting,
+        intervalMs: () => intervalMs,
+      }),
       scheduler,
       config: () => config.current.values.dashboard,
       log: log.with({ room: 'dashboard' }),

@@ -1,4 +1,6 @@
 /** What the dashboard reads, made from the metrics façade, the query worker, analytics, and what front tells of its processes. */
+import type { Alerting } from '../alerting/index.ts'
+import { dashboardAlert } from '../alerting/index.ts'
 import type { Analytics, Anomaly, Insight } from '../analytics/index.ts'
 import type { Clock } from '../base/clock.ts'
 import { DAY, MINUTE, toIso } from '../base/time.ts'
@@ -15,13 +17,14 @@ export interface DashboardSourcesDeps {
   readonly events: Events
   readonly clock: Clock
   readonly analytics?: Pick<Analytics, 'active' | 'lastActivity' | 'anomalies' | 'forecasts' | 'insights'>
+  readonly alerting?: Pick<Alerting, 'engine' | 'store' | 'rules'>
   intervalMs(): number
 }
 
 const platform = { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1] }
 
 export function dashboardSources(deps: DashboardSourcesDeps): DashboardSources {
-  const { metrics, queries, health, events, clock, analytics, intervalMs } = deps
+  const { metrics, queries, health, events, clock, analytics, alerting, intervalMs } = deps
   return {
     async latest(names) {
       const found = await Promise.all(names.map((name) => metrics.latest(labelsOf(storedName(name), platform))))
@@ -41,7 +44,33 @@ export function dashboardSources(deps: DashboardSourcesDeps): DashboardSources {
     events: (since, until) => events.between(since, until),
     intervalMs,
     ...(analytics ? fromAnalytics(analytics, clock) : {}),
+    ...(alerting ? fromAlerting(alerting, clock) : {}),
+    engines: () => ({
+      ...(analytics ? { analytics: { active: analytics.active, lastActivity: analytics.lastActivity } } : {}),
+      ...(alerting
+        ? { alerting: { active: alerting.engine.active, lastActivity: alerting.engine.lastEvaluation } }
+        : {}),
+    }),
   }
+}
+
+const ALERTS_MAX = 20
+
+function fromAlerting({ store, rules }: NonNullable<DashboardSourcesDeps['alerting']>, clock: Clock) {
+  const sum = (bySeverity: Readonly<Record<string, number>>) => Object.values(bySeverity).reduce((a, b) => a + b, 0)
+  return {
+    alerts: () =>
+      store
+        .list({ statuses: ['active', 'acknowledged'], sort: 'needs_attention', limit: ALERTS_MAX })
+        .map(dashboardAlert),
+    alertCounts: () => ({
+      active: sum(store.counts.active),
+      acknowledged: sum(store.counts.acknowledged),
+      silenced: sum(store.counts.suppressed),
+      resolved_today: store.resolvedSince(clock.now() - DAY),
+      rules: rules.all().filter((rule) => rule.enabled).length,
+    }),
+  } satisfies Partial<DashboardSources>
 }
 
 /** An insight is of now while one of the last three cycles saw it; it stays listed for a day. */
@@ -49,7 +78,6 @@ const INSIGHT_LASTS_MS = 15 * MINUTE
 
 function fromAnalytics(analytics: NonNullable<DashboardSourcesDeps['analytics']>, clock: Clock) {
   return {
-    engines: () => ({ analytics: { active: analytics.active, lastActivity: analytics.lastActivity } }),
     forecasts: (names: readonly string[]) => names.flatMap((name) => newestForecasts(analytics, name)),
     anomalies: (names: readonly string[], since: number, until: number, limit: number) =>
       names

@@ -139,18 +139,19 @@ export function createDashboard(deps: DashboardDeps): Dashboard {
     forecasts: orNone(() => sources.forecasts?.(NAMES)),
     anomalies: anomalies(now - HOUR, now, RECENT_ANOMALIES_MAX),
     insights: orNone(() => sources.insights?.()),
-    alerts: sources.alerts?.() ?? [],
+    alerts: orNone(() => sources.alerts?.()),
+    alertCounts: orNone(() => (sources.alertCounts ? [sources.alertCounts()] : []))[0] ?? null,
   })
 
   const anomalies = (since: Millis, until: Millis, limit: number) =>
     orNone(() => sources.anomalies?.(NAMES, since, until, limit))
 
-  /** What analytics knows is beside the figures: where its database fails, they go on without. */
+  /** What analytics and alerting know is beside the figures: where their databases fail, they go on without. */
   function orNone<T>(read: () => readonly T[] | undefined): readonly T[] {
     try {
       return read() ?? []
     } catch (error) {
-      log.debug('dashboard: analytics could not be read', { error: messageOf(error) })
+      log.debug('dashboard: a room could not be read', { error: messageOf(error) })
       return []
     }
   }

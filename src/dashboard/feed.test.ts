@@ -29,6 +29,7 @@ const input = (samples: FeedInput['samples'] = {}, more: Partial<FeedInput> = {}
   anomalies: [],
   insights: [],
   alerts: [],
+  alertCounts: null,
   problem: null,
   ...more,
 })

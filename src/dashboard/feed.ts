@@ -13,6 +13,7 @@ import { HOUR, MINUTE, toIso } from '../base/time.ts'
 import type { LimitsByFigure, Movement, Normal } from './figures.ts'
 import { beyondSince, isBeyond, JUDGED, judge, MEANING, movement, normalOf, rounded, windowMean } from './figures.ts'
 import type {
+  AlertCounts,
   DashboardAlert,
   DashboardAnomaly,
   DashboardInsight,
@@ -59,6 +60,7 @@ export interface FeedInput {
   readonly anomalies: readonly DashboardAnomaly[]
   readonly insights: readonly DashboardInsight[]
   readonly alerts: readonly DashboardAlert[]
+  readonly alertCounts: AlertCounts | null
   /** Why nothing could be read, as a clause; null when all is well. */
   readonly problem: string | null
 }
@@ -191,6 +193,7 @@ export function step(
     anomalies: input.anomalies,
     ai_insights: ranked([...input.insights, ...insightsOf(facts)]),
     alerts: input.alerts,
+    alert_counts: input.alertCounts,
     monitoring_active: monitoring,
     optimization_active: input.engines.optimizer?.active ?? false,
     instances: instancesOf(processes),

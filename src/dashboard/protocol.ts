@@ -182,14 +182,37 @@ export interface DashboardAnomaly {
   readonly feedback: { readonly verdict: 'real' | 'noise'; readonly by: string; readonly at: string } | null
 }
 
-/** An active alert. None is ever sent before alerting is installed. */
+/** An alert that is not over. None is ever sent before alerting is installed. */
 export interface DashboardAlert {
   readonly id: string
+  readonly rule_id: string
   readonly severity: 'info' | 'warning' | 'critical' | 'emergency'
   readonly title: string
   readonly message: string
+  /** When it fired. */
   readonly timestamp: string
-  readonly status: string
+  readonly status: 'active' | 'acknowledged'
+  readonly metric_name: string
+  readonly unit: string
+  readonly current_value: number | null
+  readonly threshold_value: number | null
+  readonly acknowledged_by: string | null
+  readonly acknowledged_at: string | null
+  /** When it rises by a severity, or is told again, unless somebody acknowledges it. */
+  readonly next_escalation_at: string | null
+  readonly clears_below: number | null
+  readonly clears_above: number | null
+}
+
+/** All alerts by state, whatever stands in the list. */
+export interface AlertCounts {
+  /** Nobody has them. */
+  readonly active: number
+  readonly acknowledged: number
+  readonly silenced: number
+  readonly resolved_today: number
+  /** Rules that watch. */
+  readonly rules: number
 }
 
 /** A process of the platform. */
@@ -237,7 +260,10 @@ export interface DashboardState {
   readonly anomalies: readonly DashboardAnomaly[]
   /** Strongest first, then newest; at most `INSIGHTS_MAX`. */
   readonly ai_insights: readonly DashboardInsight[]
+  /** Those that need somebody first, at most 20. */
   readonly alerts: readonly DashboardAlert[]
+  /** Null while alerting is not installed. */
+  readonly alert_counts: AlertCounts | null
   readonly monitoring_active: boolean
   readonly optimization_active: boolean
   /** `current` and `target` are null while no instances are managed. */

@@ -3,7 +3,14 @@
  * the metrics façade, the query worker and what front tells of its children.
  */
 import type { Millis } from '../base/time.ts'
-import type { DashboardAlert, DashboardAnomaly, DashboardInsight, Engine, ForecastPoint } from './protocol.ts'
+import type {
+  AlertCounts,
+  DashboardAlert,
+  DashboardAnomaly,
+  DashboardInsight,
+  Engine,
+  ForecastPoint,
+} from './protocol.ts'
 
 export interface Point {
   readonly at: Millis
@@ -72,6 +79,7 @@ export interface DashboardSources {
   anomalies?(names: readonly string[], since: Millis, until: Millis, limit: number): readonly DashboardAnomaly[]
   /** What analytics found in its last cycles. */
   insights?(): readonly DashboardInsight[]
-  /** Active alerts, those that need somebody first. */
+  /** Alerts that are not over and not hidden, those that need somebody first. */
   alerts?(): readonly DashboardAlert[]
+  alertCounts?(): AlertCounts
 }
