@@ -4,7 +4,8 @@
  *   row due ─▶ claimed (commit) ─▶ channel.send ─▶ answer ─▶ settled (commit)
  *
  * A claim is committed before the message leaves, its outcome after the answer. A process that dies between the two
- * leaves the claim behind; the next start sends again, under the same delivery id. Of one order key and channel only
+ * leaves the claim behind; the next start sends again, under the same delivery id. Neither commit waits for the disk:
+ * both outlive the process, and should the machine die with them, the row still waits and is sent again. Of one order key and channel only
  * the oldest waiting row is sent, so an end never overtakes its beginning; different alerts go side by side, as many as
  * the channel takes. A failure waits with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015);
  * a provider that asks for patience (Retry-After) gets it, for the whole channel; one that fails again and again meets
@@ -91,8 +92,8 @@ const BACK_OFF_MOST_MS = 5 * MINUTE
 const PATIENCE_MOST_MS = HOUR
 /** One notice about dead ones of a channel within this time; the next one counts all since. */
 const DEAD_TOLD_EVERY_MS = 15 * MINUTE
-/** Outcomes are written together. */
-const SETTLE_MS = 2
+/** Outcomes are written together, with the next claims where there are some. */
+const SETTLE_MS = 4
 const CLOCK_SLACK_MS = 500
 
 /** Order key of notices about dead notices of a channel. */
@@ -124,6 +125,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
   const { db, channels, scheduler, random, log, telemetry, policy, linksOf } = options
   const { clock } = scheduler
   const store = outboxStore(db)
+  const durable = String(db.pragma('synchronous', { simple: true }))
   const lanes = new Map<string, Lane>()
   const pending: Outcome[] = []
   const testers = new Map<string, (result: TestDelivery) => void>()
@@ -203,6 +205,20 @@ export function createOutbox(options: OutboxOptions): Outbox {
     }
   }
 
+  /**
+   * One transaction that does not wait for the disk (see the head of this file). The next one that does takes this one
+   * along; what follows it in the log never arrives without it.
+   */
+  function quickTx<T>(work: () => T): T {
+    if (db.inTransaction) return work()
+    db.pragma('synchronous = NORMAL')
+    try {
+      return tx(db, work)
+    } finally {
+      db.pragma(`synchronous = ${durable}`)
+    }
+  }
+
   /** Claims all that may be sent now, sends it, and sets the alarm for what comes next. */
   function pump(): void {
     const now = clock.now()
@@ -213,7 +229,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
 
     const chosen: { due: Due; channel: ReadyChannel; probe: boolean }[] = []
     let alarmIn = Number.POSITIVE_INFINITY
-    tx(db, () => {
+    quickTx(() => {
       store.assertOwner(token!)
       for (const id of channels.ids()) {
         const channel = channels.get(id)
@@ -292,7 +308,9 @@ export function createOutbox(options: OutboxOptions): Outbox {
     const batch = [...pending]
     const tell: Notice[] = []
     const settled = batch.map(settledOf)
-    tx(db, () => {
+    // What is put into the outbox here has to last like everything in it.
+    const write = settled.some(({ status }) => status === 'dead') ? (work: () => void) => tx(db, work) : quickTx
+    write(() => {
       store.assertOwner(token!)
       let confirmed = 0
       const died = new Set<string>()
