@@ -7,13 +7,18 @@
  *   alerting.attach({ evaluate, … })                             timed rules begin
  */
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { unavailable } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Scheduler } from '../base/scheduler.ts'
 import type { Telemetry } from '../base/telemetry.ts'
-import { DAY, MINUTE, SECOND } from '../base/time.ts'
+import { DAY, MINUTE, type Millis, SECOND } from '../base/time.ts'
 import type { Database } from '../storage/database.ts'
+import { type Backtest, type BacktestRequest, backtest, type Suggestion, suggest, verdictFrom } from './backtest.ts'
 import type { AlertingConfig } from './config.ts'
 import { Engine, type EngineSettings, isWatched } from './engine.ts'
+import { type CorrelatedChange, type Explanation, explain } from './explain.ts'
+import type { Evaluate } from './history.ts'
+import type { Alert } from './record.ts'
 import { SEVERITIES } from './rule.ts'
 import { defaultRules } from './rules/defaults.ts'
 import { Rules } from './rules/rules.ts'
@@ -42,14 +47,25 @@ export interface Alerting {
   readonly rules: Rules
   /** For the pipeline thread: goes with `workerData`, `port` in the transfer list. */
   readonly forPipeline: { readonly start: WatcherStart; readonly port: MessagePort }
-  /** Timed rules begin. */
-  attach(oracles: Oracles): void
+  /** Timed rules begin, and history can be asked for. */
+  attach(sources: Sources): void
+  /** Why an alert fired. */
+  explain(alert: Alert): Promise<Explanation>
+  /** Throws `AppError` 422 for modes without history, and for too many samples. */
+  backtest(request: BacktestRequest): Promise<Backtest>
+  suggest(request: Omit<BacktestRequest, 'stored'>): Promise<Suggestion>
   timed(): TimedRules | null
   /** Why alerting would miss something just now; null: it would not. */
   ailment(): string | null
   /** Ends timers; groups of the watcher are still taken until `close`. */
   stop(): void
   close(): void
+}
+
+/** What alerting asks of the rooms before it; a part that is absent keeps its rules still, or leaves its answer out. */
+export interface Sources extends Omit<Oracles, 'evaluate'> {
+  readonly evaluate: Evaluate
+  correlated?(alert: Alert, from: Millis, until: Millis): Promise<readonly CorrelatedChange[]>
 }
 
 /** A watcher that says nothing for so long is stuck. */
@@ -62,6 +78,11 @@ export function startAlerting(options: AlertingOptions): Alerting {
   const rules = new Rules(db)
   const { port1: port, port2: portOfWatcher } = new MessageChannel()
   let timed: TimedRules | null = null
+  let sources: Sources | null = null
+  const asked = (): Sources => {
+    if (!sources) throw unavailable('History cannot be read yet.')
+    return sources
+  }
   let heardAt = clock.monotonic()
 
   const settings = (): EngineSettings => {
@@ -136,9 +157,10 @@ export function startAlerting(options: AlertingOptions): Alerting {
     store,
     rules,
     forPipeline: { start, port: portOfWatcher },
-    attach(oracles) {
+    attach(given) {
+      sources = given
       timed = new TimedRules({
-        oracles,
+        oracles: { ...given, evaluate: (expr, at) => given.evaluate(expr, at, at, 0) },
         scheduler,
         log,
         intervalMs: () => config().evaluationInterval * SECOND,
@@ -151,6 +173,23 @@ export function startAlerting(options: AlertingOptions): Alerting {
       })
       for (const rule of rules.all()) if (rule.enabled && !isWatched(rule)) timed.setRule(rule.id, rule)
     },
+    explain: (alert) =>
+      explain(alert, {
+        ...asked(),
+        timeline: store.timeline(alert.id),
+        versions: rules.versions(alert.ruleId),
+        now: clock.now(),
+      }),
+    backtest: (request) =>
+      backtest(request, {
+        evaluate: asked().evaluate,
+        channel: options.channel,
+        escalationMs: settings().escalationMs,
+        limits: { windowMs: settings().groupWindowMs, singles: settings().singles },
+        intervalMs: config().evaluationInterval * SECOND,
+        verdictOf: (key, from, until) => verdictFrom(store.verdicts(key, from, until)),
+      }),
+    suggest: (request) => suggest(request, asked().evaluate),
     timed: () => timed,
     ailment() {
       if (!engine.active) return 'alerting is switched off'

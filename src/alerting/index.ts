@@ -1,9 +1,11 @@
 /** The front door of alerting. */
-export { type Alerting, type AlertingOptions, startAlerting } from './alerting.ts'
+export { type Alerting, type AlertingOptions, type Sources, startAlerting } from './alerting.ts'
 export { type PostedAlerts, postedAlerts, postedTable } from './api-v2/posted.ts'
+export type { Backtest, BacktestRequest, Episode, RuleOutcome, Suggestion } from './backtest.ts'
 export { CHANNEL_TYPES, type ChannelRecord, type ChannelType } from './channels/channel.ts'
 export type { ChannelChange, ChannelInput, Channels, ChannelView } from './channels/channels.ts'
 export { ACKNOWLEDGE_PATH, type Delivery, type DeliveryOptions, startDelivery } from './channels/delivery.ts'
+export type { CorrelatedChange, Explanation } from './explain.ts'
 export type { LinkState } from './links.ts'
 export type { OutboxState, TestDelivery } from './outbox.ts'
 export { type DeliveryFilter, type DeliveryRow, deliveryTables } from './outbox-store.ts'

@@ -194,6 +194,17 @@ export class AlertStore {
     ).map(alertOf)
   }
 
+  /** What people did with alerts of a series that were open between these times. */
+  verdicts(seriesKey: string, from: Millis, until: Millis): { falsePositive: boolean; acknowledged: boolean }[] {
+    return this.#all<{ falsePositive: number; acknowledged: number }>(
+      'SELECT false_positive AS falsePositive, acknowledged_at IS NOT NULL AS acknowledged FROM alerts ' +
+        'WHERE series = ? AND triggered_at <= ? AND (resolved_at IS NULL OR resolved_at >= ?) AND is_test = 0',
+      seriesKey,
+      until,
+      from,
+    ).map((row) => ({ falsePositive: row.falsePositive === 1, acknowledged: row.acknowledged === 1 }))
+  }
+
   /** Figures of an alert that still fires. */
   figure(id: string, value: number, peak: number): void {
     this.#run('UPDATE alerts SET value = ?, peak = ? WHERE id = ? AND resolved_at IS NULL', value, peak, id)

@@ -42,6 +42,7 @@ export const alertingTables = `
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX alerts_listed ON alerts (status, severity, triggered_at, id) WHERE is_test = 0;
   CREATE INDEX alerts_triggered ON alerts (triggered_at);
+  CREATE INDEX alerts_series ON alerts (series, triggered_at);
   CREATE INDEX alerts_rule ON alerts (rule, status);
   CREATE INDEX alerts_open_series ON alerts (rule, series) WHERE resolved_at IS NULL;
   CREATE INDEX alerts_escalate ON alerts (escalate_at) WHERE escalate_at IS NOT NULL;

@@ -224,9 +224,11 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       config: () => config.current.values.metrics,
     })
     undo.push(() => queries.stop())
-    const instant = { step: 0, limit: 0, lookbackMs: null, stats: false }
     alerting.attach({
-      evaluate: (text, at) => queries.call('evaluate', { text, start: at, end: at, ...instant }),
+      evaluate(text, start, end, step, signal) {
+        const args = { text, start, end, step, limit: 0, lookbackMs: null, stats: false }
+        return queries.call('evaluate', args, signal ? { signal } : {})
+      },
     })
     undo.push(() => alerting.stop())
 
