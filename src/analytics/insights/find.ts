@@ -178,7 +178,7 @@ function timeToLimit(views: Views, now: Millis): Finding[] {
       description:
         `${name} is ${quantity(trend.level, view.unit)} and ${sign > 0 ? 'grows' : 'falls'} by ` +
         `${quantity(Math.abs(trend.slope) * HOUR, view.unit)} an hour. On that line it reaches ${limit} at ` +
-        `${clockTime(at, now)} UTC; the slope allows ${span(room / fast)} to ${span(room / slow)}.`,
+        `${clockTime(at, now)} UTC${span(room / fast) === span(room / slow) ? '' : `; the slope allows ${span(room / fast)} to ${span(room / slow)}`}.`,
       // One where the interval is narrow, less as its far end moves away from the estimate.
       confidence: Math.max(0, Math.min(0.98, 1 - (0.3 * (room / slow - room / fast)) / (room / likely))),
       impact: room / likely < 6 * HOUR ? 'high' : room / likely < 2 * DAY ? 'medium' : 'low',

@@ -7,15 +7,13 @@ import type { Reading } from './collector.ts'
 
 const worst = ['runtime_event_loop_lag', 'runtime_gc_frequency']
 
-/** Readings of all families. A sample that carries no label of its own stays as it is. */
+/** Readings of all families, several of one name among them. A sample that carries no label of its own stays as it is. */
 export function telemetryReadings(families: readonly TelemetryFamily[]): Reading[] {
-  const readings: Reading[] = []
-  for (const family of families) {
-    const first = readings.length
-    for (const { name, labels, value } of family.samples) readings.push({ name, labels, value })
-    if (!worst.includes(family.name)) continue
-    const values = readings.slice(first).map((reading) => reading.value)
-    if (values.length > 0) readings.push({ name: family.name, value: Math.max(...values) })
+  const samples = families.flatMap((family) => family.samples)
+  const readings: Reading[] = samples.map(({ name, labels, value }) => ({ name, labels, value }))
+  for (const name of worst) {
+    const values = families.flatMap((family) => (family.name === name ? family.samples.map((s) => s.value) : []))
+    if (values.length > 0) readings.push({ name, value: Math.max(...values) })
   }
   return readings
 }
