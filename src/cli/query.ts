@@ -1,11 +1,14 @@
 /**
- * `query`: PromQL against the running platform, and `query test`: scripts in Prometheus' test format against the engine alone.
- * An answer goes to stdout, what Prometheus calls warnings and infos to stderr.
+ * `query`: PromQL against the running platform or the data of a stopped one, and `query test`: scripts in Prometheus' test
+ * format against the engine alone. An answer goes to stdout, what Prometheus calls warnings and infos to stderr.
  */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Command } from 'commander'
 import { InvalidArgumentError, Option } from 'commander'
+import { runningAddress } from '../app/front-lock.ts'
 import { messageOf } from '../base/errors.ts'
+import type { Log } from '../base/log.ts'
 import { fromIso, toIso } from '../base/time.ts'
 import { type ClientOptions, commandScheduler, withClient, withClientOptions } from './client.ts'
 import { say, table } from './say.ts'
@@ -15,7 +18,8 @@ interface QueryOptions extends ClientOptions {
   readonly time?: number
   readonly start?: number
   readonly end?: number
-  readonly step?: string
+  readonly step?: number
+  readonly dataDir?: string
   readonly format: Format
 }
 
@@ -29,7 +33,8 @@ export function queryCommands(program: Command): void {
     .option('--time <time>', 'the moment of an instant query; now when absent', readTime)
     .option('--start <time>', 'asks over a range from here', readTime)
     .option('--end <time>', 'to here; now when absent', readTime)
-    .option('--step <duration>', `in steps of this, such as 30s; about ${STEPS} steps when absent`)
+    .option('--step <duration>', `in steps of this, such as 30s; about ${STEPS} steps when absent`, readStep)
+    .option('--data-dir <folder>', 'asks the data of a stopped platform, or a backup, rather than a running one')
     .addOption(
       new Option('--format <format>', 'how the answer is printed').choices(['table', 'json', 'csv']).default('table'),
     )
@@ -42,15 +47,15 @@ Examples:
   $ opinion-market query 'system_cpu_usage'
   $ opinion-market query 'sum by (job) (rate(http_requests_total[5m]))' --start -6h --step 5m
   $ opinion-market query 'up == 0' --format csv
+  $ opinion-market query 'count({job="web"})' --time 2026-01-31T09:30:00Z --data-dir /var/backups/data
   $ opinion-market query test rules/*.test`,
     )
-    .action((expression: string, options: QueryOptions) =>
-      withClient(options, 'viewer', 'query', async (client) => {
-        const parameters = new URLSearchParams({ query: expression, ...timesOf(options) })
-        const path = parameters.has('start') ? 'query_range' : 'query'
-        print((await client.good('GET', `/api/v1/${path}?${parameters}`)).text, options.format)
-      }),
-    )
+    .action(async (expression: string, options: QueryOptions) => {
+      const times = timesOf(options)
+      const { dataDir } = options
+      const ask = dataDir === undefined ? askPlatform(options) : askFolder(dataDir)
+      print(await ask(expression, times), options.format)
+    })
 
   query
     .command('test')
@@ -102,30 +107,93 @@ async function runScripts(
 
 // ----------------------------------------------------------------------------------------------------- asking
 
-function timesOf({ time, start, end, step }: QueryOptions): Record<string, string> {
-  const seconds = (ms: number) => String(ms / 1000)
-  if (start === undefined) {
-    if (end !== undefined || step !== undefined) throw new Error('--end and --step need --start')
-    return time === undefined ? {} : { time: seconds(time) }
-  }
-  if (time !== undefined) throw new Error('--time is for one moment, --start for a range')
-  const until = end ?? commandScheduler.clock.now()
-  if (until < start) throw new Error('--end is before --start')
-  const fallback = String(Math.max(1, Math.ceil((until - start) / 1000 / STEPS)))
-  return { start: seconds(start), end: seconds(until), step: step ?? fallback }
+/** Milliseconds; a step of 0 asks for one moment. */
+interface Times {
+  readonly start: number
+  readonly end: number
+  readonly step: number
 }
 
-const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 }
+type Ask = (text: string, times: Times) => Promise<string>
+
+const askPlatform =
+  (options: QueryOptions): Ask =>
+  (text, { start, end, step }) =>
+    withClient(options, 'viewer', 'query', async (client) => {
+      const times = step === 0 ? { time: start } : { start, end, step }
+      const parameters = new URLSearchParams({ query: text })
+      for (const [name, ms] of Object.entries(times)) parameters.set(name, String(ms / 1000))
+      return (await client.good('GET', `/api/v1/${step === 0 ? 'query' : 'query_range'}?${parameters}`)).text
+    })
+
+const askFolder =
+  (folder: string): Ask =>
+  async (text, times) => {
+    const { openQueriesOffline } = await import('../metrics/index.ts')
+    const store = join(folder, 'metrics')
+    if (!existsSync(store)) throw new Error(`${folder} is no data directory: it has no folder "metrics"`)
+    if (runningAddress(folder) !== null)
+      throw new Error(`a platform runs on ${folder}: leave --data-dir out, and it answers itself`)
+    const operations = openQueriesOffline(store, commandScheduler.clock, shownLog)
+    const answer = operations.query({ text, ...times, limit: 0, lookbackMs: null, stats: false })
+    const body = new TextDecoder().decode(answer.body)
+    if (answer.status !== 200) throw new Error((JSON.parse(body) as { error: string }).error)
+    return body
+  }
+
+/** What is wrong with the files goes to stderr. */
+const shownLog: Log = {
+  debug() {},
+  info() {},
+  warn: (message) => process.stderr.write(`${message}\n`),
+  error: (message) => process.stderr.write(`${message}\n`),
+  with: () => shownLog,
+}
+
+function timesOf({ time, start, end, step }: QueryOptions): Times {
+  const now = commandScheduler.clock.now()
+  if (start === undefined) {
+    if (end !== undefined || step !== undefined) throw new Error('--end and --step need --start')
+    return { start: time ?? now, end: time ?? now, step: 0 }
+  }
+  if (time !== undefined) throw new Error('--time is for one moment, --start for a range')
+  const until = end ?? now
+  if (until < start) throw new Error('--end is before --start')
+  return { start, end: until, step: step ?? Math.max(1, Math.ceil((until - start) / 1000 / STEPS)) * 1000 }
+}
+
+const UNITS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+}
+
+/** Milliseconds of `1h30m`; null when it is no duration. */
+function durationOf(text: string): number | null {
+  const part = /(\d+(?:\.\d+)?)(ms|[smhdw])/g
+  if (text === '' || text.replaceAll(part, '') !== '') return null
+  return [...text.matchAll(part)].reduce((sum, [, count, unit]) => sum + Number(count) * UNITS[unit!]!, 0)
+}
 
 function readTime(text: string): number {
   const now = commandScheduler.clock.now()
   if (text === 'now') return now
-  const back = /^(?:now)?-(\d+(?:\.\d+)?)([smhdw])$/.exec(text)
-  if (back) return now - Number(back[1]) * UNITS[back[2]!]! * 1000
+  const back = /^(?:now)?-(.+)$/.exec(text)
+  const duration = back ? durationOf(back[1]!) : null
+  if (duration !== null) return now - duration
   if (/^\d+(\.\d+)?$/.test(text)) return Math.round(Number(text) * 1000)
   const at = fromIso(text)
   if (at !== null) return at
   throw new InvalidArgumentError('Expected 2026-01-31T09:30:00Z, Unix seconds, now, or -1h.')
+}
+
+function readStep(text: string): number {
+  const step = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : durationOf(text)
+  if (step !== null && step >= 1) return step
+  throw new InvalidArgumentError('Expected seconds, or a duration such as 30s or 5m.')
 }
 
 // --------------------------------------------------------------------------------------------------- printing

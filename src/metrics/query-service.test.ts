@@ -3,15 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type RouteServer, serveRoutes } from '../../test/support/route-server.ts'
 import { systemClock } from '../base/clock.ts'
 import type { ConfigKey, ConfigOf } from '../base/config-key.ts'
 import type { Log } from '../base/log.ts'
 import { silentLog } from '../base/log.ts'
 import { systemScheduler } from '../base/scheduler.ts'
 import { createTelemetry } from '../base/telemetry.ts'
-import type { Role } from '../http/route.ts'
-import { createServer, type Server } from '../http/server.ts'
-import { createTickets } from '../http/sockets.ts'
 import { ColumnBuilder } from './columns.ts'
 import { metricsKeys } from './config.ts'
 import { labelsOf } from './labels.ts'
@@ -207,22 +205,20 @@ describe('the pool', () => {
 // ------------------------------------------------------------------------------------------------------ HTTP
 
 describe('the API of Prometheus', () => {
-  let server: Server
+  let server: RouteServer
   let queries: QueryService
   let url: string
   beforeAll(async () => {
-    const telemetry = createTelemetry()
     queries = startQueries({
       share: metrics.share,
       worker: at('query-worker'),
       scheduler,
       log: silentLog,
-      telemetry,
+      telemetry: createTelemetry(),
       config: () => defaults,
     })
-    const role = (name: string) => /^token-(viewer|operator|admin|trader)$/.exec(name)?.[1] as Role | undefined
-    server = await createServer({
-      routes: queryRoutes({
+    server = await serveRoutes(
+      queryRoutes({
         clock: systemClock,
         queries,
         version: '1.2.3',
@@ -230,32 +226,11 @@ describe('the API of Prometheus', () => {
         startedAt: now,
         retentionDays: 15,
       }),
-      authenticator: {
-        byToken: (token) => {
-          const found = role(token)
-          return found ? { id: token, name: token, role: found, via: 'token' } : null
-        },
-        bySession: () => null,
-        alive: () => true,
-      },
-      tickets: createTickets(systemClock),
-      scheduler,
-      log: silentLog,
-      telemetry,
-      version: 'test',
-      limits: () => ({
-        bodyBytes: 1 << 20,
-        jsonDepth: 64,
-        perPrincipal: { perSecond: 1e6, burst: 1e6 },
-        perAddress: { perSecond: 1e6, burst: 1e6 },
-        sockets: 10,
-      }),
-      publicUrl: () => null,
-    })
-    url = await server.listen({ port: 0 })
+    )
+    url = server.url
   })
   afterAll(async () => {
-    await server.close()
+    await server.stop()
     await queries.stop()
   })
 

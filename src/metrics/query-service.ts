@@ -16,10 +16,10 @@ import { caller } from '../base/rpc.ts'
 import type { Cancel, Scheduler } from '../base/scheduler.ts'
 import type { Telemetry } from '../base/telemetry.ts'
 import type { QueryConfig } from './query/keys.ts'
+import { workerLimits } from './query/keys.ts'
 import type { QueryOperations } from './query/operations.ts'
 import { CANCELLED, RUN, TIMED_OUT } from './query/operations.ts'
 import type { QueryWorkerData, QueryWorkerOperations } from './query/worker.ts'
-import { workerLimits } from './query/worker.ts'
 import type { StoreShare } from './store/shared.ts'
 
 /** How long a worker may take to notice the flag. */

@@ -1,6 +1,7 @@
 /** What can be configured about queries; `metrics/config.ts` takes these keys in. */
 import type { ConfigOf } from '../../base/config-key.ts'
 import { integer, seconds } from '../../base/config-key.ts'
+import type { WorkerLimits } from './operations.ts'
 
 export const queryKeys = {
   queryConcurrency: integer('query.concurrency', 2, {
@@ -61,3 +62,22 @@ export const queryKeys = {
 }
 
 export type QueryConfig = ConfigOf<typeof queryKeys>
+
+/** What the configuration says of a query's size, as the engine counts it. */
+export function workerLimits(config: QueryConfig): WorkerLimits {
+  return {
+    samplesMax: config.querySamplesMax,
+    seriesMax: config.querySeriesMax,
+    stepsMax: config.queryStepsMax,
+    memoryMax: config.queryMemoryMax * 1048576,
+    resultMax: config.queryResultMax * 1048576,
+    lookbackMs: config.queryLookback * 1000,
+    subqueryStepMs: config.querySubqueryStep * 1000,
+  }
+}
+
+/** The same where there is no configuration. */
+export function defaultLimits(): WorkerLimits {
+  const entries = Object.entries(queryKeys).map(([key, { fallback }]) => [key, fallback])
+  return workerLimits(Object.fromEntries(entries) as QueryConfig)
+}

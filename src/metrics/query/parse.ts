@@ -147,6 +147,21 @@ export function parseDuration(text: string): Millis {
   return ms
 }
 
+const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/
+
+/** Milliseconds of a parameter: seconds, or a duration such as `5m`. Null when it is neither. */
+export function readDuration(text: string): Millis | null {
+  if (DECIMAL.test(text)) {
+    const ms = Math.round(Number(text) * 1000)
+    return Math.abs(ms) <= DURATION_MAX ? ms : null
+  }
+  try {
+    return parseDuration(text)
+  } catch {
+    return null
+  }
+}
+
 /** A number as Go reads it: base prefixes, underscores, leading zero for octal, Inf and NaN. Null when it is none. */
 export function parseNumber(text: string): number | null {
   const sign = text[0] === '-' ? -1 : 1

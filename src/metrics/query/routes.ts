@@ -12,7 +12,7 @@ import type { QueryService } from '../query-service.ts'
 import { QueryStopped } from '../query-service.ts'
 import type { ApiAnswer } from './operations.ts'
 import { failure, success } from './operations.ts'
-import { parseDuration } from './parse.ts'
+import { readDuration } from './parse.ts'
 
 /** What is known of a metric beside its samples. */
 export interface MetricMetadata {
@@ -196,18 +196,6 @@ function parseTime(text: string): Millis | null {
   else if (RFC3339.test(text)) ms = Date.parse(text)
   else return null
   return Number.isFinite(ms) && Math.abs(ms) <= TIME_MAX ? ms : null
-}
-
-function readDuration(text: string): Millis | null {
-  if (DECIMAL.test(text)) {
-    const ms = Number(text) * 1000
-    return Math.abs(ms) <= TIME_MAX ? Math.round(ms) : null
-  }
-  try {
-    return parseDuration(text)
-  } catch {
-    return null
-  }
 }
 
 // ------------------------------------------------------------------------------------------------- handlers

@@ -4,8 +4,7 @@ import { systemClock } from '../../base/clock.ts'
 import { answer, Transfer } from '../../base/rpc.ts'
 import { openReader } from '../store/reader.ts'
 import type { StoreShare } from '../store/shared.ts'
-import type { QueryConfig } from './keys.ts'
-import { queryKeys } from './keys.ts'
+import { defaultLimits } from './keys.ts'
 import type { ApiAnswer, QueryOperations, WorkerLimits } from './operations.ts'
 import { queryOperations } from './operations.ts'
 import { warmUp } from './warm-up.ts'
@@ -51,22 +50,4 @@ export function runQueryWorker(): void {
     ids: operations.ids,
   } satisfies QueryWorkerOperations)
   warmUp(limits, setImmediate)
-}
-
-/** What the configuration says of a query's size, as the engine counts it. */
-export function workerLimits(config: QueryConfig): WorkerLimits {
-  return {
-    samplesMax: config.querySamplesMax,
-    seriesMax: config.querySeriesMax,
-    stepsMax: config.queryStepsMax,
-    memoryMax: config.queryMemoryMax * 1048576,
-    resultMax: config.queryResultMax * 1048576,
-    lookbackMs: config.queryLookback * 1000,
-    subqueryStepMs: config.querySubqueryStep * 1000,
-  }
-}
-
-function defaultLimits(): WorkerLimits {
-  const entries = Object.entries(queryKeys).map(([key, { fallback }]) => [key, fallback])
-  return workerLimits(Object.fromEntries(entries) as QueryConfig)
 }
