@@ -50,7 +50,7 @@ const address = () => `127.0.0.1:${(server.address() as AddressInfo).port}`
 /** A job as configuration gives it, but faster than configuration allows. */
 function job(more: object = {}, fast: Partial<ScrapeJob> = {}): ScrapeJob {
   const [parsed] = parseScrapeJobs([{ name: 'shop', urls: [`http://${address()}/metrics`], ...more }])
-  return { ...parsed!, intervalMs: 50, timeoutMs: 40, ...fast }
+  return { ...parsed!, intervalMs: 50, timeoutMs: 1500, ...fast }
 }
 
 const seen = (pattern: RegExp) => appender.lines.filter((line) => pattern.test(line))
