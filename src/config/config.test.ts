@@ -1,11 +1,11 @@
 /** Configuration from real files: who wins, what is refused and in which words, versions. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import type { AppError } from '../base/errors.ts'
-import { exampleEnv, exampleFiles, exampleYaml } from './examples.ts'
+import { exampleEnv, exampleFiles, exampleYaml, variableTable } from './examples.ts'
 import type { Config } from './load.ts'
 import { ConfigError, loadConfig, withoutSecrets } from './load.ts'
 import { keys, rooms } from './rooms.ts'
@@ -95,6 +95,9 @@ describe('examples', () => {
   test('are the files of the repository', async () => {
     for (const file of exampleFiles) await expect(exampleYaml(file)).toMatchFileSnapshot(inRepository(`config/${file}`))
     await expect(exampleEnv()).toMatchFileSnapshot(inRepository('.env.example'))
+    const readme = readFileSync(inRepository('README.md'), 'utf8')
+    const written = readme.replace(/^\| Variable .*\n(?:\|.*\n)*/m, `${variableTable()}\n`)
+    await expect(written).toMatchFileSnapshot(inRepository('README.md'))
   })
   test('change nothing, as they are and with every line taken in', () => {
     const uncommented = (text: string) => text.replace(/^# ( *[\w]+:)/gm, '$1')
@@ -198,6 +201,30 @@ describe('what is wrong is said, all of it at once', () => {
         'config/scaling.yaml:3: scaling.max_instances expected a whole number of instances from 1 to 1000, got [3]',
       ].sort(),
     )
+  })
+  test('also in a file that the environment overrules, and where a section has a value', () => {
+    const files = { 'config/platform.yaml': 'server:\n  port: x\nlog: 5\n' }
+    expect(problemsOf(files, { PORT: '8001' }).sort()).toEqual([
+      'config/platform.yaml:2: server.port expected a whole number from 0 to 65535, got "x"',
+      'config/platform.yaml:3: log expected keys and values below it',
+    ])
+  })
+  test('a line of .env that is none, but not a value of several lines', () => {
+    const lines = [
+      '# comment',
+      '',
+      'export A=1',
+      'KEY="first',
+      'second line',
+      'end" # said',
+      'PORT 9000',
+      'B=2',
+      '"lost',
+    ]
+    expect(problemsOf({ '.env': lines.join('\n') })).toEqual([
+      '.env:7: .env expected NAME=value, or # before a comment',
+      '.env:9: .env expected NAME=value, or # before a comment',
+    ])
   })
   test('values that contradict each other', () => {
     expect(problemsOf({}, { AUTO_SCALING_MIN_INSTANCES: '20' })).toEqual([

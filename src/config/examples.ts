@@ -1,6 +1,6 @@
 /**
- * The files under `config/` and `.env.example` as they stand in the repository: every key, commented out, at its
- * default. Made from the keys, so they cannot be wrong; a test compares them with the files
+ * The files under `config/`, `.env.example` and the table of README.md as they stand in the repository: every key,
+ * commented out, at its default. Made from the keys, so they cannot be wrong; a test compares them with the files
  * (`npx vitest run src/config -u` writes them anew).
  */
 import type { ConfigKey } from '../base/config-key.ts'
@@ -40,6 +40,17 @@ export function exampleEnv(): string {
   const variables = [...keys.values()].filter((key) => key.env !== null)
   const each = variables.map((key) => `\n# ${key.help}\n# ${key.env}=${textOf(key, '')}\n`)
   return `# Copy to .env, or set in the environment, which wins. What is not set has its default.\n${each.join('')}`
+}
+
+/** The table of README.md. */
+export function variableTable(): string {
+  const rows = [...keys.values()]
+    .filter((key) => key.env !== null)
+    .map((key) => {
+      const fallback = textOf(key, '')
+      return `| \`${key.env}\` | ${fallback === '' ? '' : `\`${fallback}\``} | ${key.help.replaceAll('|', '\\|')} |`
+    })
+  return ['| Variable | Default | What |', '|---|---|---|', ...rows].join('\n')
 }
 
 function textOf(key: ConfigKey<unknown>, before: string): string {

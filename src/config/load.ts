@@ -84,9 +84,12 @@ export interface LoadOptions {
 /** Finds and checks every value. Throws `ConfigError` with all that is wrong. */
 export function loadConfig({ cwd = process.cwd(), env = process.env }: LoadOptions = {}): Config {
   const problems: Problem[] = []
-  const dotEnv = readDotEnv(join(cwd, '.env'))
+  const dotEnv = readDotEnv(join(cwd, '.env'), problems)
   const files = readFiles(join(cwd, 'config'), keys, { ...dotEnv.values, ...env }, problems)
-  const base = new Map([...files, ...readEnvironment(keys, env, dotEnv)])
+  const environment = readEnvironment(keys, env, dotEnv)
+  const base = new Map([...files, ...environment])
+  // What is wrong in a file is wrong also while the environment stands over it.
+  problems.push(...evaluate(new Map([...files].filter(([path]) => environment.has(path))), cwd, false).problems)
   const checked = evaluate(base, cwd)
   problems.push(...checked.problems)
   if (problems.length > 0) throw new ConfigError(problems)
@@ -186,7 +189,11 @@ export const debugWanted = (env: LoadOptions['env'] = process.env) => (env.OM_DE
 
 const foundOf = (o: Override): Found => ({ raw: o.value, source: 'api', detail: `version ${o.version}` })
 
-function evaluate(found: ReadonlyMap<string, Found>, cwd: string): { values: Values; problems: Problem[] } {
+function evaluate(
+  found: ReadonlyMap<string, Found>,
+  cwd: string,
+  together = true,
+): { values: Values; problems: Problem[] } {
   const problems: Problem[] = []
   const values = Object.fromEntries(
     Object.entries(rooms).map(([room, roomKeys]) => {
@@ -202,7 +209,7 @@ function evaluate(found: ReadonlyMap<string, Found>, cwd: string): { values: Val
       return [room, Object.fromEntries(entries)]
     }),
   ) as Values
-  if (problems.length === 0) {
+  if (together && problems.length === 0) {
     for (const { path, expected } of contradictions(values)) {
       const given = found.get(path)
       problems.push({ key: path, where: given ? placeOf(given) : 'default', message: `has to be ${expected}` })

@@ -102,7 +102,11 @@ function readYaml(
         else if (value !== null) found.set(key, { raw: value, source: 'file', detail: where })
       } else if (known) wrong(key, where, `belongs in config/${known.file}`)
       else if (yaml.isMap(pair.value)) walk(pair.value, `${key}.`)
-      else if (!(pair.value === null || (yaml.isScalar(pair.value) && pair.value.value === null)) || !isSection(key)) {
+      else if (isSection(key)) {
+        // One whose keys are all commented out is empty, not wrong.
+        const isEmpty = pair.value === null || (yaml.isScalar(pair.value) && pair.value.value === null)
+        if (!isEmpty) wrong(key, where, 'expected keys and values below it')
+      } else {
         const guess = nearest(
           key,
           [...keys.values()].filter((k) => k.file === file).map((k) => k.path),
@@ -112,7 +116,6 @@ function readYaml(
     }
   }
 
-  /** A section whose keys are all commented out is empty, not wrong. */
   function isSection(key: string): boolean {
     return [...keys.keys()].some((path) => path.startsWith(`${key}.`))
   }
@@ -125,10 +128,23 @@ function fromVariable(raw: unknown, environment: Files): unknown {
 }
 
 /** The variables of `.env`, and the line of each. */
-export function readDotEnv(path: string): { values: Files; lineOf(name: string): number } {
+export function readDotEnv(path: string, problems: Problem[]): { values: Files; lineOf(name: string): number } {
   if (!existsSync(path)) return { values: {}, lineOf: () => 0 }
-  const text = readFileSync(path, 'utf8')
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    problems.push({ key: '.env', where: '.env', message: `cannot be read: ${messageOf(error)}` })
+    return { values: {}, lineOf: () => 0 }
+  }
   const lines = text.split('\n')
+  // Lines within quotes belong to the value that they continue.
+  const unquoted = text.replace(/=[ \t]*(["'`])[\s\S]*?\1/g, (quoted) => `=${quoted.replace(/[^\n]/g, '')}`).split('\n')
+  for (const [i, line] of unquoted.entries()) {
+    if (/^\s*(#|$)/.test(line) || /^\s*(export\s+)?[\w.-]+\s*=/.test(line)) continue
+    if (i > 0 && lines[i] !== line) continue // what follows the end of quotes on their last line
+    problems.push({ key: '.env', where: `.env:${i + 1}`, message: 'expected NAME=value, or # before a comment' })
+  }
   return {
     values: parseEnv(text) as Files,
     lineOf: (name) => lines.findLastIndex((line) => new RegExp(`^\\s*(export\\s+)?${name}\\s*=`).test(line)) + 1,
