@@ -16,7 +16,7 @@ export const deliveryTables = `
   ALTER TABLE outbox ADD COLUMN claimed_at INTEGER;
   ALTER TABLE outbox ADD COLUMN failures INTEGER NOT NULL DEFAULT 0; -- attempts that count towards its death
   CREATE INDEX outbox_ready ON outbox (channel, next_at, seq) WHERE status = 'waiting' AND claim IS NULL;
-  CREATE INDEX outbox_claimed ON outbox (claim) WHERE claim IS NOT NULL;
+  DROP INDEX outbox_due;
   CREATE INDEX outbox_tests ON outbox (seq) WHERE status = 'waiting' AND claim IS NULL AND is_test = 1;
   CREATE INDEX outbox_dead ON outbox (channel, done_at) WHERE status = 'dead';
   CREATE TABLE outbox_owner (id INTEGER PRIMARY KEY CHECK (id = 0), token INTEGER NOT NULL) STRICT;
@@ -89,7 +89,7 @@ export function outboxStore(db: Database) {
   const prepare = <P extends unknown[], R = Row>(sql: string) => db.prepare<P, R>(sql)
   const takeOwner = prepare<[], { token: number }>('UPDATE outbox_owner SET token = token + 1 RETURNING token')
   const owner = prepare<[], { token: number }>('SELECT token FROM outbox_owner')
-  const claimed = prepare<[]>('SELECT * FROM outbox WHERE claim IS NOT NULL')
+  const claimed = prepare<[]>("SELECT * FROM outbox WHERE status = 'waiting' AND claim IS NOT NULL")
   const ready = prepare<[string, number, number]>(
     `SELECT * FROM outbox AS o WHERE ${MARK} AND channel = ? AND next_at <= ? AND is_test = 0 AND NOT EXISTS (
        SELECT 1 FROM outbox AS p WHERE p.status = 'waiting' AND p.channel = o.channel AND p.order_key = o.order_key

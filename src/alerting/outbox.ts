@@ -211,7 +211,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
    */
   function quickTx<T>(work: () => T): T {
     if (db.inTransaction) return work()
-    db.pragma('synchronous = NORMAL')
+    db.pragma('synchronous = NORMAL') // never prepared beforehand: it works while it is compiled
     try {
       return tx(db, work)
     } finally {
@@ -314,16 +314,18 @@ export function createOutbox(options: OutboxOptions): Outbox {
       store.assertOwner(token!)
       let confirmed = 0
       const died = new Set<string>()
+      const heard = new Map<string, Millis>()
       for (const [i, one] of settled.entries()) {
         const { due, attempt, status } = one
         store.settle(one)
         const { channelId, isTest, orderKey } = due.notice
         if (status === 'delivered') {
-          channels.noteSuccess(channelId, attempt.at + attempt.ms)
+          heard.set(channelId, attempt.at + attempt.ms)
           if (!isTest) confirmed++
         } else if (batch[i]!.givenUp === null) channels.noteError(channelId, attempt.answer)
         if (status === 'dead' && !isTest) died.add(subjectOfDead(orderKey) ?? channelId)
       }
+      for (const [channelId, at] of heard) channels.noteSuccess(channelId, at)
       if (confirmed > 0) store.countSent(confirmed)
       for (const channelId of died) tell.push(...noticesOfDead(channelId, settled))
       enqueue(db, tell)

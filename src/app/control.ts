@@ -174,7 +174,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       log: alertingLog,
       telemetry,
       config: alertingConfig,
-      channel: (id) => delivery.channels.record(id),
+      channel: (id) => delivery.channels.get(id),
       onNotices: () => delivery.outbox.wake(),
     })
     undo.push(() => alerting.close())
