@@ -12,20 +12,23 @@ import type { Scheduler } from '../base/scheduler.ts'
 import { DAY, HOUR, type Millis, SECOND, toIso } from '../base/time.ts'
 import type { IdempotencyClaim, Principal, Route } from '../http/route.ts'
 import { route } from '../http/route.ts'
+import { canonicalName } from '../metrics/index.ts'
 import { audit } from '../storage/audit.ts'
 import type { Database } from '../storage/database.ts'
 import { once } from '../storage/idempotency.ts'
 import { alertmanagerRoutes } from './api-v2/routes.ts'
 import type { AlertingConfig } from './config.ts'
 import type { Doing, Engine } from './engine.ts'
-import type { ChannelRecord, ChannelView, Delivery, PostedAlerts } from './index.ts'
+import type { Alerting, ChannelRecord, ChannelView, Delivery, PostedAlerts } from './index.ts'
 import { linkRoutes } from './link-page/routes.ts'
 import { type Alert, type AlertStatus, rankOf } from './record.ts'
 import { type Rule, SEVERITIES, type Severity } from './rule.ts'
-import type { Rules } from './rules/rules.ts'
+import { complete, type Rules } from './rules/rules.ts'
 import {
   AlertSchema,
   alertJson,
+  BacktestSchema,
+  backtestJson,
   ChannelChange,
   ChannelCreate,
   ChannelId,
@@ -34,6 +37,8 @@ import {
   DeliverySchema,
   deliveryJson,
   draftOf,
+  ExplainSchema,
+  explainJson,
   iso,
   NullableTime,
   patchOf,
@@ -46,8 +51,10 @@ import {
   SilenceCreate,
   SilenceSchema,
   StatusSchema,
+  SuggestionSchema,
   silenceJson,
   silenceOf,
+  suggestionJson,
   Time,
   TimelineSchema,
   time,
@@ -62,6 +69,9 @@ export interface AlertingRoutesDeps {
   readonly store: AlertStore
   readonly rules: Rules
   readonly delivery: Delivery
+  readonly explain: Alerting['explain']
+  readonly backtest: Alerting['backtest']
+  readonly suggest: Alerting['suggest']
   readonly posted: PostedAlerts
   readonly scheduler: Scheduler
   readonly config: () => AlertingConfig
@@ -417,6 +427,25 @@ function alertRoutes(deps: AlertingRoutesDeps): Route[] {
       },
     }),
     route({
+      method: 'GET',
+      path: `${base}/alerts/:id/explain`,
+      access: 'viewer',
+      tag,
+      summary: 'Why it fired: samples, limit, what else moved, what each stage said, every delivery with its answer',
+      params: Id,
+      data: ExplainSchema,
+      async handler({ params }) {
+        const alert = mustFind(store, params.id)
+        return {
+          data: explainJson(
+            alert,
+            await deps.explain(alert),
+            deps.delivery.outbox.deliveries({ alertId: alert.id, limit: 200 }),
+          ),
+        }
+      },
+    }),
+    route({
       method: 'POST',
       path: `${base}/test-alert`,
       access: 'operator',
@@ -525,6 +554,7 @@ function readCursor(text: string): AlertQuery['after'] {
 
 function ruleRoutes(deps: AlertingRoutesDeps): Route[] {
   const { engine, rules } = deps
+  const { clock } = deps.scheduler
   const mustFindRule = (id: string): Rule => {
     const rule = rules.get(id)
     if (!rule) throw notFound('rule_not_found', `There is no rule ${id}.`)
@@ -630,7 +660,111 @@ function ruleRoutes(deps: AlertingRoutesDeps): Route[] {
         return { message: `The rule ${request.params.id} is deleted.` }
       },
     }),
+    route({
+      method: 'POST',
+      path: `${base}/rules/backtest`,
+      access: 'viewer',
+      tag,
+      summary: 'When a rule would have fired, with what notices, next to the stored rule of that id',
+      body: Type.Object({
+        rule: Type.Object({
+          ...RuleChange.properties,
+          id: Type.Optional(RuleId),
+        }),
+        since: Type.Optional(Time),
+        until: Type.Optional(Time),
+      }),
+      data: BacktestSchema,
+      async handler({ body, signal }) {
+        const now = clock.now()
+        const { since = now - 7 * DAY, until = now } = period(body)
+        if (until <= since) throw invalid([{ path: 'until', message: 'must be after since' }])
+        if (until - since > 35 * DAY) throw invalid([{ path: 'since', message: 'at most 35 days before until' }])
+        const stored = body.rule.id === undefined ? null : rules.get(body.rule.id)
+        const patch = patchOf(body.rule, stored)
+        const meant: Rule = stored
+          ? merged(stored, patch)
+          : complete(
+              {
+                ...patch,
+                id: body.rule.id ?? 'not-stored',
+                name: body.rule.name ?? body.rule.metric_name ?? 'Not stored',
+                description: body.rule.description ?? '',
+                severity: body.rule.severity ?? 'warning',
+              },
+              now,
+            )
+        engine.checkRule(meant)
+        return { data: backtestJson(await deps.backtest({ rule: meant, stored, since, until, signal })) }
+      },
+    }),
+    route({
+      method: 'GET',
+      path: `${base}/suggested-threshold`,
+      access: 'viewer',
+      tag,
+      summary: 'A threshold for a metric from its history, with the alerts a week to expect',
+      query: Type.Object({
+        metric_name: Type.String({ minLength: 1, maxLength: 200 }),
+        condition: Type.Enum(['gt', 'lt'], { default: 'gt' }),
+        for: Type.Number({ minimum: 0, maximum: 7 * 86_400, default: 0, description: 'Seconds.' }),
+        days: Type.Integer({ minimum: 1, maximum: 35, default: 7, description: 'How far back to look.' }),
+        labels: Type.Optional(Type.String({ maxLength: 4096, description: 'A JSON object, as in a rule.' })),
+      }),
+      data: SuggestionSchema,
+      async handler({ query, signal }) {
+        const wish = patchOf(
+          {
+            metric_name: query.metric_name,
+            condition: query.condition,
+            threshold: 0,
+            for: query.for,
+            ...readLabels(query.labels),
+          },
+          null,
+        )
+        const rule = complete(
+          { ...wish, id: 'not-stored', name: 'Not stored', description: '', severity: 'warning' },
+          clock.now(),
+        )
+        engine.checkRule(rule)
+        const until = clock.now()
+        const suggestion = await deps.suggest({ rule, since: until - query.days * DAY, until, signal })
+        return { data: { metric_name: canonicalName(query.metric_name), ...suggestionJson(suggestion) } }
+      },
+    }),
   ]
+}
+
+/** As a change of the stored rule would make it. */
+function merged(stored: Rule, patch: Partial<Rule>): Rule {
+  const follows = patch.threshold !== undefined && patch.recoveryThreshold === undefined
+  return {
+    ...stored,
+    ...patch,
+    ...(follows && stored.recoveryThreshold === stored.threshold ? { recoveryThreshold: patch.threshold! } : {}),
+    ...(patch.metricName === undefined ? {} : { metricName: canonicalName(patch.metricName) }),
+  }
+}
+
+function readLabels(text: string | undefined) {
+  if (text === undefined) return {}
+  const wrong = () => invalid([{ path: 'labels', message: 'expected a JSON object: name → value or {"regex": …}' }])
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    throw wrong()
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong()
+  const labels: Record<string, string | { regex: string }> = {}
+  for (const [name, match] of Object.entries(value)) {
+    const regex = (match as { regex?: unknown } | null)?.regex
+    if (typeof match === 'string') labels[name] = match
+    else if (typeof regex === 'string' && Object.keys(match as object).length === 1) labels[name] = { regex }
+    else throw wrong()
+  }
+  return { labels }
 }
 
 // ------------------------------------------------------------------------------------------------- channels

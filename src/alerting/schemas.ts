@@ -6,7 +6,9 @@ import Type, { type Static } from 'typebox'
 import { type FieldError, invalid } from '../base/errors.ts'
 import { fromIso, type Millis, SECOND, toIso } from '../base/time.ts'
 import { knownMetric, toObject } from '../metrics/index.ts'
+import type { Backtest, RuleOutcome, Suggestion } from './backtest.ts'
 import { CHANNEL_TYPES } from './channels/channel.ts'
+import type { Explanation } from './explain.ts'
 import type { DeliveryStatus, Notice } from './notice.ts'
 import { ALERT_STATUSES, type Alert, type TimelineEntry } from './record.ts'
 import { CONDITIONS, type Rule, SEVERITIES } from './rule.ts'
@@ -603,5 +605,182 @@ export function deliveryJson({ notice, status, attempts, nextAt }: DeliveryLike)
     attempts: attempts.map((attempt) => ({ ...attempt, at: toIso(attempt.at) })),
     next_at: iso(nextAt),
     created_at: toIso(notice.createdAt),
+  }
+}
+
+// ------------------------------------------------------------------------------------------ why, what if
+
+const Labels = Type.Record(Type.String(), Type.String())
+const Point = Type.Object({ t: Time, v: Type.Number() })
+const Check = Type.Object({ stage: Type.String(), passed: Type.Boolean(), reason: Type.String() })
+
+export const ExplainSchema = Type.Object({
+  alert: AlertSchema,
+  summary: Type.String({ description: 'One sentence: what held, for how long, against which limit.' }),
+  rule: Type.Union([RuleSchema, Type.Null()], { description: 'As it was when the alert opened.' }),
+  samples: Type.Array(Point),
+  samples_complete: Type.Boolean({ description: 'False: only the lowest and highest of each stretch are listed.' }),
+  threshold: NullableNumber,
+  since: Time,
+  fired_at: Time,
+  duration: Type.Number({ description: 'Seconds for which the breach had lasted when it fired.' }),
+  checks: Type.Array(Check, { description: 'What each stage said when it fired.' }),
+  decisions: Type.Array(Type.Object({ at: Time, event: Type.String(), checks: Type.Array(Check) })),
+  correlated: Type.Array(
+    Type.Object({
+      metric_name: Type.String(),
+      labels: Labels,
+      started_at: Time,
+      seconds_before: Type.Number({ description: 'Before the breach began; negative after it.' }),
+      strength: Type.Number({ minimum: 0, maximum: 1 }),
+      description: Type.String(),
+    }),
+  ),
+  threshold_history: Type.Array(
+    Type.Object({ at: Time, version: Type.Integer(), threshold: Type.Number(), by: Type.String() }),
+  ),
+  deliveries: Type.Array(DeliverySchema),
+  timeline: Type.Array(TimelineSchema),
+})
+
+export function explainJson(
+  alert: Alert,
+  why: Explanation,
+  deliveries: readonly DeliveryLike[],
+): Static<typeof ExplainSchema> {
+  const checksOf = (verdicts: Explanation['checks'][number]['verdicts']) =>
+    verdicts.map(({ stage, passed, reason }) => ({ stage, passed, reason }))
+  return {
+    alert: alertJson(alert),
+    summary: alert.message,
+    rule: why.rule && ruleJson(why.rule),
+    samples: why.samples.map(({ at, value }) => ({ t: toIso(at), v: value })),
+    samples_complete: why.complete,
+    threshold: alert.threshold,
+    since: toIso(why.since),
+    fired_at: toIso(alert.triggeredAt),
+    duration: why.heldMs / SECOND,
+    checks: checksOf(why.checks[0]?.verdicts ?? []),
+    decisions: why.checks.map(({ at, event, verdicts }) => ({ at: toIso(at), event, checks: checksOf(verdicts) })),
+    correlated: why.correlated.map(({ metricName, labels, startedAt, strength, description }) => ({
+      metric_name: metricName,
+      labels: toObject(labels),
+      started_at: toIso(startedAt),
+      seconds_before: (why.since - startedAt) / SECOND,
+      strength,
+      description,
+    })),
+    threshold_history: why.thresholdHistory.map((entry) => ({ ...entry, at: toIso(entry.at) })),
+    deliveries: deliveries.map(deliveryJson),
+    timeline: why.timeline.map(timelineJson),
+  }
+}
+
+const OutcomeOfRule = Type.Object({
+  episodes: Type.Array(
+    Type.Object({
+      labels: Labels,
+      since: Time,
+      from: Time,
+      until: Type.Union([Time, Type.Null()], { description: 'Null: it fires at the end of the time asked for.' }),
+      peak: NullableNumber,
+      flapping: Type.Boolean(),
+      resolution: NullableText,
+      time_to_notify: Type.Number({ description: 'Seconds from the breach to the notice.' }),
+      verdict: Type.Enum(['real', 'noise', 'unknown']),
+    }),
+    { description: 'Oldest first, at most 500.' },
+  ),
+  fired: Type.Integer(),
+  firing_seconds: Type.Number(),
+  flaps: Type.Integer(),
+  alerts_per_week: Type.Number(),
+  notices: Type.Array(
+    Type.Object({
+      channel_id: Type.String(),
+      firing: Type.Integer(),
+      escalated: Type.Integer(),
+      resolved: Type.Integer(),
+      digests: Type.Integer(),
+    }),
+  ),
+  notices_total: Type.Integer(),
+})
+export const BacktestSchema = Type.Object({
+  since: Time,
+  until: Time,
+  samples: Type.Integer(),
+  matched_series: Type.Integer(),
+  rule: OutcomeOfRule,
+  stored: Type.Union([OutcomeOfRule, Type.Null()]),
+  step: Type.Number({ description: 'Seconds between points.' }),
+  series: Type.Array(
+    Type.Object({
+      labels: Labels,
+      points: Type.Array(Type.Object({ t: Time, v: Type.Number(), min: Type.Number(), max: Type.Number() })),
+    }),
+  ),
+})
+
+export function backtestJson(test: Backtest): Static<typeof BacktestSchema> {
+  return {
+    since: toIso(test.since),
+    until: toIso(test.until),
+    samples: test.samples,
+    matched_series: test.seriesTotal,
+    rule: outcomeJson(test.rule),
+    stored: test.stored && outcomeJson(test.stored),
+    step: test.stepMs / SECOND,
+    series: test.series.map(({ labels, times, mean, min, max }) => ({
+      labels: toObject(labels),
+      points: times.map((at, i) => ({ t: toIso(at), v: mean[i]!, min: min[i]!, max: max[i]! })),
+    })),
+  }
+}
+
+function outcomeJson(outcome: RuleOutcome): Static<typeof OutcomeOfRule> {
+  return {
+    episodes: outcome.episodes.map((episode) => ({
+      labels: toObject(episode.labels),
+      since: toIso(episode.since),
+      from: toIso(episode.from),
+      until: iso(episode.until),
+      peak: Number.isFinite(episode.peak) ? episode.peak : null,
+      flapping: episode.flapping,
+      resolution: episode.resolution,
+      time_to_notify: episode.timeToNotifyMs / SECOND,
+      verdict: episode.verdict,
+    })),
+    fired: outcome.episodesTotal,
+    firing_seconds: outcome.firingMs / SECOND,
+    flaps: outcome.flaps,
+    alerts_per_week: outcome.alertsPerWeek,
+    notices: outcome.notices.map(({ channelId, ...counts }) => ({ channel_id: channelId, ...counts })),
+    notices_total: outcome.notices.reduce((n, c) => n + c.firing + c.escalated + c.resolved + c.digests, 0),
+  }
+}
+
+export const SuggestionSchema = Type.Object({
+  metric_name: Type.String(),
+  since: Time,
+  until: Time,
+  samples: Type.Integer(),
+  threshold: Type.Union([Type.Number(), Type.Null()], { description: 'Null: there is no history to learn from.' }),
+  alerts_per_week: NullableNumber,
+  candidates: Type.Array(
+    Type.Object({ threshold: Type.Number(), alerts_per_week: Type.Number(), firing_share: Type.Number() }),
+  ),
+})
+
+export function suggestionJson(found: Suggestion): Omit<Static<typeof SuggestionSchema>, 'metric_name'> {
+  return {
+    since: toIso(found.since),
+    until: toIso(found.until),
+    samples: found.samples,
+    threshold: found.threshold,
+    alerts_per_week: found.alertsPerWeek,
+    candidates: found.candidates.map(({ threshold, alertsPerWeek, firingShare }) => {
+      return { threshold, alerts_per_week: alertsPerWeek, firing_share: firingShare }
+    }),
   }
 }
