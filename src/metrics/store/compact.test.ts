@@ -147,6 +147,15 @@ describe('compaction', () => {
     expect(bench.rollup('old', HOUR, START, START + DAY)).toBe(null)
   })
 
+  test('a clock that leaps years ahead drops nothing', async () => {
+    const bench = new Bench({ retentionMs: 2 * DAY })
+    await bench.live(DAY, ['a'])
+    bench.clock.advance(1000 * DAY)
+    await bench.compact()
+    bench.clock.jumpTo(START + DAY)
+    expect(bench.read('a', 0, Infinity)).toEqual(minutes(START, START + DAY))
+  })
+
   test('over the limit of bytes the oldest raw segments go', async () => {
     const bench = new Bench({ segmentBytesMax: 20_000 })
     await bench.live(3 * DAY, ['a', 'b', 'c'], (time) => Math.sin(time))

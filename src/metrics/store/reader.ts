@@ -21,6 +21,7 @@ import { CHUNK_MAX, chunkCount, decodeChunk } from './chunk.ts'
 import { ROLLUP_COLUMNS } from './compact.ts'
 import { LabelIndex } from './label-index.ts'
 import { prepare } from './matcher.ts'
+import type { OnChunk } from './segment.ts'
 import { SegmentSet } from './segment-set.ts'
 import type { StoreShare } from './shared.ts'
 import {
@@ -121,19 +122,27 @@ class StoreReader implements ColumnReader {
 
   readRollup(series: SeriesColumns, stepMs: number, from: Millis, to: Millis): RollupColumns | null {
     this.#segments.refresh()
-    const of = this.#segments.rollups.filter((segment) => segment.info.stepMs === stepMs)
-    if (of.length === 0) return null
     const start = Math.floor(from / stepMs) * stepMs
     const columns = ROLLUP_COLUMNS.map(() => sampleBuffer())
-    // The chunks of a series come in fours: one for each column.
+    // The chunks of a series come in fours, one for each column; a four that damage left incomplete is dropped.
     let column = 0
-    for (const segment of of) {
-      segment.read(series.id, start, to, (bytes, at, _length, first, last) => {
-        const into = columns[column++ % columns.length]!
-        ensure(into, into.length + chunkCount(bytes, at))
-        into.length += decodeChunk(bytes, at, first, last, into.times, into.values, into.length)
-      })
+    let since = Number.NaN
+    let whole = 0
+    const settle = (length: number) => {
+      for (const into of columns) into.length = length
+      whole = length
+      column = 0
     }
+    const take: OnChunk = (bytes, at, _length, first, last) => {
+      if (column > 0 && first !== since) settle(whole)
+      since = first
+      const into = columns[column]!
+      ensure(into, into.length + chunkCount(bytes, at))
+      into.length += decodeChunk(bytes, at, first, last, into.times, into.values, into.length)
+      if (++column === columns.length) settle(into.length)
+    }
+    if (!this.#segments.readRollups(series.id, stepMs, start, to, () => settle(0), take)) return null
+    settle(whole)
     for (const into of columns) clip(into, start, to)
     const [min, max, sum, count] = columns.map((into) => into.values.subarray(0, into.length))
     const { times, length } = columns[0]!

@@ -102,8 +102,12 @@ export class SeriesTable {
         const view = new DataView(canonical.buffer, canonical.byteOffset, canonical.length)
         id = this.#insert(canonical, hashBytes(view, canonical, 0, canonical.length, this.#seed))
       }
-      this.#aliases.add(bytes, start, end - start, hashBytes(this.#view, bytes, start, end - start, this.#seed), id)
+      if (id >= 0) {
+        const hash = hashBytes(this.#view, bytes, start, end - start, this.#seed)
+        this.#aliases.add(bytes, start, end - start, hash, id)
+      }
     }
+    if (id < 0) return id
     if (previous >= 0) this.#series.words[previous * LINE + AFTER] = id + 1
     this.#previous = id
     return id
@@ -195,9 +199,14 @@ export class SeriesTable {
 
   #insert(bytes: Uint8Array, hash: number): number {
     const id = this.count
-    this.#series.ensure((id + 1) * LINE * 4)
     const end = this.#labelEnd + bytes.length
-    this.#labels.ensure(end + 8)
+    try {
+      this.#series.ensure((id + 1) * LINE * 4)
+      this.#labels.ensure(end + 8)
+    } catch (error) {
+      if (error instanceof RangeError) return TOO_MANY // the reserve of addresses is used up
+      throw error
+    }
     this.#labels.bytes.set(bytes, this.#labelEnd)
     const words = this.#series.words
     words[id * LINE + LABEL] = this.#labelEnd / 4

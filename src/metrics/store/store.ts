@@ -97,6 +97,9 @@ export const storeDefaults = {
 const CLAIM_MS = DAY
 const CLAIM_BYTES_MAX = 64 << 20
 const PROBLEMS_MAX = 1000
+/** Working memory that a batch may leave behind. */
+const KEPT_SAMPLES = 65_536
+const KEPT_BYTES = 4 << 20
 /** A flush works this long at a stretch. */
 const STEP_MS = 8
 
@@ -116,7 +119,7 @@ export class Store {
   readonly #table: SeriesTable
   readonly #head: Head
   readonly #wal: Wal
-  readonly #record = new ByteWriter(1 << 20)
+  #record = new ByteWriter(1 << 20)
   /** Samples of the batch in work that passed all checks. */
   #accepted: Samples = samples(4096)
   /** Places of the samples accepted from the batch in work, which the head does not hold yet; made for the first late one. */
@@ -216,7 +219,7 @@ export class Store {
       }
     }
     if (this.#disk.full) throw diskFull()
-    const report = this.#check(columns)
+    const report = this.#checkAll(columns)
     const made = claim ? { ...claim, at: this.#clock.now() } : null
     if (this.#accepted.count > 0 || made) {
       const position = this.#write(made)
@@ -225,6 +228,8 @@ export class Store {
       this.#feedLater(position)
       if (made) this.#remember(made)
     }
+    if (this.#accepted.ids.length > KEPT_SAMPLES) this.#accepted = samples(4096)
+    if (this.#record.bytes.length > KEPT_BYTES) this.#record = new ByteWriter(1 << 20)
     return { kind: 'appended', report }
   }
 
@@ -397,7 +402,9 @@ export class Store {
   /** The next piece of work for the compaction thread; drops what has passed its retention. Null: nothing to do. */
   nextWork(): Work | null {
     const { dir } = this.#config
-    const now = this.#clock.now()
+    // A clock that leaps ahead must not make everything look old: time is what the samples say, and a day.
+    const newest = this.#manifest.segments.reduce((max, segment) => Math.max(max, segment.maxTime), -Infinity)
+    const now = Math.min(this.#clock.now(), newest + DAY)
     if (this.#clock.monotonic() < this.#restUntil || this.#disk.full) return null
     const { retentionMs, rollupRetentionMs, segmentBytesMax } = this.#config
     const policy = { retentionMs, rollupRetentionMs, bytesMax: segmentBytesMax || Infinity }
@@ -408,8 +415,9 @@ export class Store {
         this.#replaceSegments(plan.files, [], [])
         continue
       }
-      if (plan) return { kind: 'merge', job: this.#job(plan.sources, plan.replaced, now) }
-      break
+      if (!plan) break
+      if (!this.#roomFor(plan.sources)) return null
+      return { kind: 'merge', job: this.#job(plan.sources, plan.replaced, now) }
     }
     const files = this.#manifest.segments.map((segment) => segment.file)
     if (this.#manifest.purge) {
@@ -424,6 +432,13 @@ export class Store {
       return { kind: 'find_present', dir, files, count: this.#table.count, flushed: this.#manifest.flushed }
     }
     return null
+  }
+
+  /** Whether these segments can be written anew beside themselves. */
+  #roomFor(files: readonly string[]): boolean {
+    const wanted = new Set(files)
+    const bytes = this.#manifest.segments.reduce((sum, s) => sum + (wanted.has(s.file) ? s.bytes : 0), 0)
+    return this.#disk.free() > 2 * bytes + this.#config.disk.reserveBytes
   }
 
   #job(sources: readonly string[], replaced: readonly string[], now: Millis): CompactionJob {
@@ -512,6 +527,21 @@ export class Store {
 
   // -------------------------------------------------------------------------------------------------- checks
 
+  #checkAll(columns: SampleColumns): AppendReport {
+    this.#accepted.count = 0
+    try {
+      return this.#check(columns)
+    } catch (error) {
+      this.#forgetAccepted()
+      throw error
+    }
+  }
+
+  /** Nothing of the batch was stored: what the checks noted about its series is looked up again. */
+  #forgetAccepted(): void {
+    for (let i = 0; i < this.#accepted.count; i++) this.#forget(this.#accepted.ids[i]!)
+  }
+
   /** Fills `#accepted` with what may be stored. */
   #check(columns: SampleColumns): AppendReport {
     const table = this.#table
@@ -543,6 +573,7 @@ export class Store {
         // A series is made only for a sample that will be stored.
         let any = false
         for (let i = from; i < to; i++) any ||= times[i]! <= ahead && times[i]! >= floor
+        accepted.count = count
         id = any ? table.resolve(labelStart[entry]!, labelEnd[entry]!) : TOO_MANY
         if (id < 0) {
           for (let i = from; i < to; i++) {
@@ -658,8 +689,7 @@ export class Store {
       this.#defined = end
       return position
     } catch (error) {
-      // Nothing was stored: what the checks noted about these series is looked up again.
-      for (let i = 0; i < accepted.count; i++) this.#forget(accepted.ids[i]!)
+      this.#forgetAccepted()
       throw error
     }
   }
