@@ -10,6 +10,7 @@ import type { Dialect, Environment, Limits } from './context.ts'
 import { type Answer, evaluateQuery, type Query } from './evaluate.ts'
 import { stepDependent } from './functions.ts'
 import { compareLabels, formatSeries, keyOf, labelValueOf } from './labelset.ts'
+import { ParseError } from './lex.ts'
 import { MemoryReader } from './memory-reader.ts'
 import { formatShort } from './numeric.ts'
 import { parse } from './parse.ts'
@@ -82,9 +83,13 @@ function runWith(text: string, dialect: Dialect): ScriptReport {
             series.labels.filter(([n]) => n !== 'le').map(([n, v]) => [n, n === '__name__' ? base : v] as const),
           )
       }
-    } else if (needsHistograms(command, native)) skipped++
-    else {
-      const reason = check(env, command)
+    } else {
+      const expr = read(command.text)
+      if (needsHistograms(command, expr, native)) {
+        skipped++
+        continue
+      }
+      const reason = expr instanceof ParseError ? failed(command, expr.message, '') : check(env, command, expr)
       if (reason === null) passed++
       else failures.push({ line: command.line, expression: command.text, reason })
     }
@@ -104,22 +109,26 @@ function load(reader: MemoryReader, series: ScriptSeries, step: number): void {
   reader.add(series.labels, times, values)
 }
 
-function needsHistograms(command: EvalCommand, native: readonly Labels[]): boolean {
+/** Whether it uses what the engine refuses: series of native histograms, or functions of them. */
+function needsHistograms(command: EvalCommand, expr: Expr | ParseError, native: readonly Labels[]): boolean {
   if (command.expected.kind === 'series' && command.expected.series.some((s) => s.values.includes('histogram')))
     return true
-  let expr: Expr
-  try {
-    expr = parse(command.text)
-  } catch {
-    return true
-  }
-  if (native.length === 0) return false
+  if (expr instanceof ParseError) return /native histograms, which are not supported/.test(expr.message)
   let touched = false
   walk(expr, (node) => {
     if (node.kind !== 'vector') return
     touched ||= native.some((labels) => node.matchers.every((m) => m.matches(labelValueOf(labels, m.name))))
   })
   return touched
+}
+
+function read(text: string): Expr | ParseError {
+  try {
+    return parse(text)
+  } catch (error) {
+    if (error instanceof ParseError) return error
+    throw error
+  }
 }
 
 function walk(expr: Expr, visit: (node: Expr) => void): void {
@@ -183,10 +192,10 @@ function evaluate(env: Environment, query: Query): Found {
 const QUERY_BOUND = /\b(start|end|range|step)\(\)/
 
 /** Null when all is as expected. */
-function check(env: Environment, command: EvalCommand): string | null {
+function check(env: Environment, command: EvalCommand, expr: Expr): string | null {
   const queries: { query: Query; what: string }[] = [{ query: command, what: '' }]
   if (command.step === 0 && !QUERY_BOUND.test(command.text)) {
-    const pinned = pin(parse(command.text), command.start)
+    const pinned = pin(expr, command.start)
     if (pinned)
       for (const at of [-10 * command.start - 1000, 0, Math.trunc(command.start / 5), 10 * command.start])
         queries.push({
@@ -199,9 +208,8 @@ function check(env: Environment, command: EvalCommand): string | null {
     try {
       found = evaluate(env, query)
     } catch (error) {
-      const { message } = error as Error
-      if (!command.fail) return `failed: ${message}${what}`
-      if (!satisfies(command.fail, message)) return `expected error ${wanted(command.fail)}, got: ${message}${what}`
+      const reason = failed(command, (error as Error).message, what)
+      if (reason !== null) return reason
       continue
     }
     if (command.fail) return `expected an error, got none${what}`
@@ -227,6 +235,12 @@ function check(env: Environment, command: EvalCommand): string | null {
     if (other) return `${other}${what} (as a step of a range)`
   }
   return null
+}
+
+/** Null when this is the failure that is expected. */
+function failed({ fail }: EvalCommand, message: string, what: string): string | null {
+  if (!fail) return `failed: ${message}${what}`
+  return satisfies(fail, message) ? null : `expected error ${wanted(fail)}, got: ${message}${what}`
 }
 
 const satisfies = (expectation: Expectation, text: string) =>

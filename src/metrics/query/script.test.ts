@@ -106,10 +106,34 @@ test.each([
   ['nonsense', 'nonsense'],
   ['load', 'load x\n  m 1'],
   ['eval', 'eval now m'],
-  ['expression', 'eval instant at 1m m +'],
   ['expect', 'eval instant at 1m m\n  expect nothing'],
   ['pattern', 'eval instant at 1m m\n  expect fail regex: ('],
   ['several values', 'eval instant at 1m m\n  m 1 2'],
 ])('a script that cannot be read says where: %s', (_what, text) => {
   expect(() => parseScript(`\n${text}`)).toThrow(/^line [23]: /)
+})
+
+test('an expression that cannot be read fails alone, unless that is expected', () => {
+  const text = `
+load 1m
+  m 1
+
+eval instant at 0 m +
+  m 1
+
+eval_fail instant at 0 sum(
+
+eval instant at 0 sum(
+  expect fail msg: 1:5: parse error: unclosed left parenthesis
+
+eval instant at 0 sum(
+  expect fail msg: another
+
+eval instant at 0 m
+  m 1
+`
+  const { passed, failures } = runScript(text, { dialect: 2 })
+  expect(passed).toBe(3)
+  expect(failures.map(({ line }) => line)).toEqual([5, 13])
+  expect(failures[0]!.reason).toContain('1:4: parse error: unexpected end of input')
 })
