@@ -102,6 +102,8 @@ const RECENT_POINTS = 10
 const OTHERS_MAX = 200
 const ASKED_MAX = 1000
 const ownNames = new Set(watchedMetrics.map((metric) => metric.name))
+/** Half an hour of history: with less, no interval would be honest. */
+const BINS_MIN = 6
 /** A metric whose newest full bin began longer ago than this is not forecast. */
 const STALE_MS = 4 * BIN_MS
 
@@ -183,7 +185,7 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
       views.set(metric.name, read.view)
       // The running bin is not full yet: its mean would be one of another length.
       const full = read.view.binTimes.findLastIndex((t) => t + BIN_MS <= now) + 1
-      if (read.samples < settings.minDataPoints || full === 0) return
+      if (read.samples < settings.minDataPoints || full < BINS_MIN) return
       // What has stopped coming has no future to tell.
       if (now - read.view.binTimes[full - 1]! > STALE_MS) return
       inputs.push({
