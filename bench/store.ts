@@ -199,6 +199,23 @@ const reads = (what: string) => {
   reader.readColumns([{ name: 'job', op: '=', value: 'none' }], 0, Infinity)
   say(`index       ${((cpu() - t) * 1000).toFixed(1)} ms`)
   const buffer = sampleBuffer()
+  for (const [name, value] of [
+    ['device', `dev${series >> 1}`],
+    ['device', `dev${series >> 2}`],
+    ['instance', '10.3.0.7:9100'],
+  ] as const) {
+    const t0 = cpu()
+    const found = reader.readColumns(
+      [
+        { name: '__name__', op: '=', value: families[Math.floor((5 * families.length) / 10)]! },
+        { name, op: '=', value },
+        { name: 'env', op: '=~', value: 'prod|staging' },
+      ],
+      0,
+      Infinity,
+    )
+    say(`selective   ${((cpu() - t0) * 1000).toFixed(2)} ms for ${found.length} of ${series}`)
+  }
   for (let round = 0; round < 6; round++) {
     const t0 = cpu()
     const found = reader.readColumns(
