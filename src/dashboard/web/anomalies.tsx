@@ -243,7 +243,7 @@ function Facts({ anomaly }: { anomaly: DashboardAnomaly }) {
  * A list that does not move under the pointer or the focus: what is new waits behind a button, what vanished stays
  * until both have left.
  */
-function useHeld<T>(fresh: readonly T[] | null, idOf: (one: T) => string) {
+export function useHeld<T>(fresh: readonly T[] | null, idOf: (one: T) => string) {
   const box = useRef<HTMLElement>(null)
   const kept = useRef<readonly T[] | null>(null)
   const force = useSignal(0)
@@ -268,7 +268,7 @@ function useHeld<T>(fresh: readonly T[] | null, idOf: (one: T) => string) {
   }
 }
 
-function New({ added, show }: { added: number; show: () => void }) {
+export function New({ added, show }: { added: number; show: () => void }) {
   if (added === 0) return null
   return (
     <button type="button" class="btn" onClick={show}>

@@ -31,6 +31,15 @@ export interface Limit {
   readonly value: number
   readonly axis: 'left' | 'right'
   readonly text: string
+  /** One that does not fire: thinner, in the colour of text, its words below the line. */
+  readonly soft?: boolean
+}
+
+/** A stretch of time behind the lines. */
+export interface Span {
+  readonly from: number
+  readonly to: number
+  readonly kind: 'pending' | 'firing'
 }
 
 export interface ChartProps {
@@ -45,6 +54,7 @@ export interface ChartProps {
   /** Two series of the track that bound what the first line is the mean of. */
   readonly band?: { readonly lower: string; readonly upper: string; readonly name: string }
   readonly limits?: readonly Limit[]
+  readonly spans?: readonly Span[]
   readonly events?: readonly DashboardEvent[]
   /** By key of the line. */
   readonly ahead?: Readonly<Partial<Record<string, readonly Ahead[]>>>
@@ -243,7 +253,7 @@ function Canvas(props: ChartProps & { id: string }) {
   }, [])
   useEffect(() => {
     if (plot.current && track) plot.current.setData(dataOf(latest.current))
-  }, [track, now, props.events, props.limits, props.ahead, props.marks])
+  }, [track, now, props.events, props.limits, props.spans, props.ahead, props.marks])
   useSignalEffect(() => {
     colours.value
     plot.current?.redraw(false)
@@ -528,6 +538,8 @@ function create(
         drawClear: [
           (u) => {
             drawFuture(u, latest.current, css('--chart-future'))
+            for (const span of latest.current.spans ?? [])
+              shade(u, span, css(span.kind === 'firing' ? '--warning' : '--text-3'))
             for (const gap of gapsIn(latest.current)) hatch(u, gap, css('--chart-hatch'))
             drawBand(u, latest.current, tint(0))
             for (const [i, line] of latest.current.lines.entries()) drawAhead(u, latest.current, line, i, tint(i))
@@ -540,7 +552,8 @@ function create(
             u.ctx.font = FONT.replace('11px', `${px(11)}px`)
             units(u, props, css('--chart-text'))
             drawNow(u, props, css('--chart-text'), css('--text'), css('--surface'))
-            for (const limit of props.limits ?? []) drawLimit(u, limit, css('--chart-limit'), css('--surface'))
+            for (const limit of props.limits ?? [])
+              drawLimit(u, limit, css(limit.soft ? '--text-3' : '--chart-limit'), css('--surface'))
             drawEvents(u, props.events ?? [], css('--chart-hatch'), css('--chart-text'), css('--surface'))
             props.lines.forEach((line, i) => {
               lonely(u, i + 1, tint(i))
@@ -634,6 +647,18 @@ function timeLabels(splits: number[]): string[] {
 function gapsIn({ track, lines, gapMs }: ChartProps): Gap[] {
   if (!track) return []
   return merged(lines.flatMap((line) => gapsOf(track, line.key, gapMs, line.or)))
+}
+
+function shade(u: uPlot, { from, to }: Span, colour: string) {
+  const { ctx, bbox } = u
+  const left = Math.max(bbox.left, u.valToPos(from / 1000, 'x', true))
+  const right = Math.min(bbox.left + bbox.width, u.valToPos(to / 1000, 'x', true))
+  if (right <= left) return
+  ctx.save()
+  ctx.globalAlpha = 0.13
+  ctx.fillStyle = colour
+  ctx.fillRect(left, bbox.top, right - left, bbox.height)
+  ctx.restore()
 }
 
 function hatch(u: uPlot, gap: Gap, colour: string) {
@@ -823,12 +848,13 @@ function drawLimit(u: uPlot, limit: Limit, colour: string, surface: string) {
   const y = Math.round(u.valToPos(limit.value, limit.axis, true)) + 0.5
   ctx.strokeStyle = colour
   ctx.lineWidth = devicePixelRatio
-  ctx.setLineDash([6 * devicePixelRatio, 3 * devicePixelRatio])
+  ctx.setLineDash((limit.soft ? [1, 3] : [6, 3]).map((n) => n * devicePixelRatio))
   ctx.beginPath()
   ctx.moveTo(bbox.left, y)
   ctx.lineTo(bbox.left + bbox.width, y)
   ctx.stroke()
-  haloText(u, limit.text, bbox.left + 6 * devicePixelRatio, y - 5 * devicePixelRatio, colour, surface, 'left')
+  const beside = limit.soft ? 12 : -5
+  haloText(u, limit.text, bbox.left + 6 * devicePixelRatio, y + beside * devicePixelRatio, colour, surface, 'left')
 }
 
 /** A tick at the foot with a word; words that would lie on one another are left out, the ticks stay. */

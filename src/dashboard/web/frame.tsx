@@ -65,6 +65,9 @@ function TopBar() {
         <a href="/ops" aria-current={kind === 'overview' ? 'page' : kind === 'insights' ? 'true' : undefined}>
           Overview
         </a>
+        <a href="/ops/alerts" aria-current={kind === 'alerts' ? 'page' : undefined}>
+          Alerts <Unacknowledged />
+        </a>
         <a href="/ops/metrics" aria-current={kind === 'metrics' || kind === 'metric' ? 'page' : undefined}>
           Metrics
         </a>
@@ -77,6 +80,17 @@ function TopBar() {
         <Account />
       </div>
     </header>
+  )
+}
+
+function Unacknowledged() {
+  const count = state.value?.alert_counts?.active ?? 0
+  if (count === 0) return null
+  return (
+    <span class="count warning">
+      {count > 999 ? '999+' : count}
+      <span class="vh"> unacknowledged</span>
+    </span>
   )
 }
 
@@ -161,12 +175,23 @@ function keysOpen(open: boolean) {
 }
 
 let prefix = 0
+/** After `g`. */
+const GOALS: Readonly<Record<string, string>> = { o: '/ops', a: '/ops/alerts', e: '/ops/metrics', i: '/ops/insights' }
 
-/** Single keys act unless somebody types, holds a modifier, or has switched them off. */
-function pressed(event: KeyboardEvent) {
-  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return
+/** Nobody types or holds a modifier. */
+function isFree(event: KeyboardEvent): boolean {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return false
   const target = event.target as HTMLElement | null
-  if (target?.closest?.('input:not([type=checkbox]), textarea, select, [contenteditable]')) return
+  return !target?.closest?.('input:not([type=checkbox]), textarea, select, [contenteditable]')
+}
+
+/** Whether a single key may act: keys are on, no dialog is open, `g` did not come just before. */
+export function mayAct(event: KeyboardEvent): boolean {
+  return isFree(event) && enabled.value && !document.querySelector('dialog[open]') && Date.now() - prefix >= 1500
+}
+
+function pressed(event: KeyboardEvent) {
+  if (!isFree(event)) return
   if (event.key === '?') {
     event.preventDefault()
     return keysOpen(true)
@@ -175,10 +200,10 @@ function pressed(event: KeyboardEvent) {
   const afterG = Date.now() - prefix < 1500
   prefix = 0
   if (event.key === 'g') prefix = Date.now()
-  else if (afterG && event.key === 'o') go('/ops')
-  else if (afterG && event.key === 'e') go('/ops/metrics')
-  else if (afterG && event.key === 'i') go('/ops/insights')
-  else if (event.key === 't') switchTheme()
+  else if (afterG && GOALS[event.key]) {
+    event.preventDefault()
+    go(GOALS[event.key]!)
+  } else if (event.key === 't') switchTheme()
   else if (event.key === '/') {
     event.preventDefault()
     const field = document.querySelector<HTMLInputElement>('input[type=search]')
@@ -193,9 +218,14 @@ function pressed(event: KeyboardEvent) {
 const KEYS: readonly (readonly [keys: readonly string[], what: string])[] = [
   [['?'], 'These keys'],
   [['g', 'o'], 'Overview'],
+  [['g', 'a'], 'Alerts'],
   [['g', 'e'], 'Metrics'],
   [['g', 'i'], 'Insights'],
-  [['/'], 'Search metrics'],
+  [['/'], 'Search'],
+  [['j', 'k'], 'Next and previous alert'],
+  [['a'], 'Acknowledge the alert'],
+  [['s'], 'Silence it'],
+  [['e'], 'Edit its rule'],
   [['t'], 'Light or dark'],
   [['1'], 'Last hour'],
   [['2'], 'Last 3 hours'],

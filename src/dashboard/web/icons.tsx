@@ -64,6 +64,19 @@ const SHAPES = {
     </>
   ),
   retry: <path d="M13 8a5 5 0 1 1-1.6-3.7M13 2.5V5h-2.5" {...line} stroke-width="1.5" />,
+  check: <path d="m3 8.5 3.2 3.3L13 4.6" {...line} stroke-width="1.8" />,
+  silence: (
+    <g {...line} stroke-width="1.5">
+      <path d="M4.5 6.5a3.5 3.5 0 0 1 6-2.4M11.5 7.5V9l1.3 2H5M6.8 13.2h2.4M2.5 13.5l11-11" />
+    </g>
+  ),
+  clock: (
+    <g {...line} stroke-width="1.5">
+      <circle cx="8" cy="8" r="6" />
+      <path d="M8 4.6V8l2.3 1.5" />
+    </g>
+  ),
+  send: <path d="M2 8h11M9 4l4 4-4 4" {...line} stroke-width="1.5" />,
 } satisfies Record<string, ComponentChildren>
 
 export type IconName = keyof typeof SHAPES

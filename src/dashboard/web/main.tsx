@@ -3,11 +3,13 @@ import 'uplot/dist/uPlot.min.css'
 import './styles/tokens.css'
 import './styles/components.css'
 import './styles/app.css'
+import './alerts/alerts.css'
 import { signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { Component, render } from 'preact'
 import { useEffect } from 'preact/hooks'
 import { startAddress, view } from './address.ts'
+import { Alerting } from './alerts/lazy.tsx'
 import { Frame } from './frame.tsx'
 import { InsightsPage } from './insights.tsx'
 import { startLive, state } from './live.ts'
@@ -32,6 +34,7 @@ function App() {
         {current.kind === 'metrics' && <Metrics name={null} />}
         {current.kind === 'metric' && <Metrics name={current.name} key={current.name} />}
         {current.kind === 'insights' && <InsightsPage id={current.id} />}
+        {current.kind === 'alerts' && <Alerting page={current.page} id={current.id} />}
         {current.kind === 'missing' && (
           <main id="main" class="page">
             <h1>There is no such page.</h1>
@@ -50,11 +53,17 @@ function titleOf(): string {
   if (current.kind === 'login') return 'Log in'
   if (current.kind === 'metric') return current.name
   if (current.kind === 'insights') return 'Insights'
+  if (current.kind === 'alerts') return alertsTitle(current.page, current.id)
   if (current.kind === 'metrics') return 'Metrics'
   const status = state.value?.headline.status
   return status === 'degraded' || status === 'critical'
     ? `${status === 'critical' ? 'Critical' : 'Degraded'}: overview`
     : 'Operations overview'
+}
+
+function alertsTitle(page: string, id: string | null): string {
+  const name = page[0]!.toUpperCase() + page.slice(1)
+  return page === 'rules' && id ? `${id} · ${name}` : name
 }
 
 /** A fault of the page itself: said, with the way out; never a blank page. */

@@ -2,13 +2,14 @@
 import type { DashboardState, FigureKey } from '../protocol.ts'
 import { FIGURE_NAMES, formatLimit, RANGES } from '../protocol.ts'
 import { range } from './address.ts'
+import { Alerts } from './alerts/panel.tsx'
 import { Cards } from './cards.tsx'
 import type { Limit, Mark } from './chart.tsx'
 import { Chart } from './chart.tsx'
 import { aheadOf, withdrawnWhy } from './forecast.ts'
 import { Insights } from './insights.tsx'
 import { anomalies, chart, events, now, old, state } from './live.ts'
-import { Alerts, Engines, Headline, Instances } from './panels.tsx'
+import { Engines, Headline, Instances } from './panels.tsx'
 
 export function Overview() {
   const current = state.value

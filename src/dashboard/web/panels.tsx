@@ -65,7 +65,12 @@ function words(current: DashboardState | null): { icon: IconName; colour: string
       below: value.kind === 'stale' ? 'The line is open, but no message has come since.' : 'Connecting again.',
     }
   }
-  return { icon, colour, text: headline.text, below: below || 'Nothing needs attention.' }
+  return {
+    icon,
+    colour,
+    text: headline.text,
+    below: below || (headline.status === 'healthy' ? 'Nothing needs attention.' : 'Why is not known.'),
+  }
 }
 
 /** With seconds while they matter. */
@@ -109,50 +114,6 @@ function Retry() {
         <Icon name="retry" class="s" /> Try now
       </button>
     </>
-  )
-}
-
-// ---------------------------------------------------------------------------------------------------- alerts
-
-const engine = (current: DashboardState, name: Engine['name']) =>
-  current.engines.find((one) => one.name === name)?.state ?? 'not_installed'
-
-export function Alerts() {
-  const current = state.value
-  const installed = current !== null && engine(current, 'alerting') !== 'not_installed'
-  const alerts = current?.alerts ?? []
-  return (
-    <section class="panel" id="p-alerts" aria-labelledby="h-alerts">
-      <div class="panel-head">
-        <h2 id="h-alerts">Active alerts</h2>
-        {installed && current && <span class="count">{alerts.length}</span>}
-      </div>
-      <div class="rows">
-        {alerts.map((alert) => (
-          <article class="item" key={alert.id}>
-            <Icon name={alert.severity} class={`sev-${alert.severity}`} />
-            <div>
-              <div class="item-head">
-                <h3>{alert.title}</h3>
-                <span class="when">
-                  {alert.severity}, {short(now.value - Date.parse(alert.timestamp))}
-                </span>
-              </div>
-              <p>{alert.message}</p>
-            </div>
-          </article>
-        ))}
-        {alerts.length === 0 && (
-          <div class="empty">
-            <p class="load">
-              {installed
-                ? 'Nothing needs you.'
-                : 'Alerting is not installed in this version: no rule watches these figures and nobody is told. Limits are marked on the cards and in the headline.'}
-            </p>
-          </div>
-        )}
-      </div>
-    </section>
   )
 }
 
