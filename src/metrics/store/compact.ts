@@ -10,9 +10,12 @@
  */
 import type { Millis } from '../../base/time.ts'
 import { DAY, HOUR, MINUTE } from '../../base/time.ts'
+import { sampleBuffer } from '../metrics.ts'
 import { ByteWriter, FormatError } from './bytes.ts'
 import { CHUNK_MAX, chunkCount, chunkRoom, DECODE_SLACK, decodeChunk, encodeChunk } from './chunk.ts'
 import { segmentName, segmentsDir } from './manifest.ts'
+import type { Run } from './runs.ts'
+import { mergeRuns } from './runs.ts'
 import type { SegmentInfo } from './segment.ts'
 import { Segment, SegmentCache, SegmentWriter } from './segment.ts'
 
@@ -319,8 +322,7 @@ class Merger {
   readonly #job: CompactionJob
   readonly #days = new Map<number, DayWriter>()
   #nextFile: number
-  #times = new Float64Array(2 * GROUP_SAMPLES)
-  #values = new Float64Array(2 * GROUP_SAMPLES)
+  readonly #buffer = sampleBuffer(2 * GROUP_SAMPLES)
   readonly #scratch = new Uint8Array(chunkRoom(CHUNK_MAX) + DECODE_SLACK)
 
   constructor(job: CompactionJob) {
@@ -345,13 +347,12 @@ class Merger {
         to++
       }
       const group = pieces.slice(from, to)
-      const decoded = this.#decode(bytes, group, samples)
-      if (decoded < 0) good = false
-      const count = Math.abs(decoded)
+      if (!this.#decode(bytes, group, samples)) good = false
+      const { times, values, length: count } = this.#buffer
       for (let start = 0; start < count; ) {
-        const today = dayOf(this.#times[start]!)
+        const today = dayOf(times[start]!)
         let end = start + 1
-        while (end < count && this.#times[end]! < (today + 1) * DAY) end++
+        while (end < count && times[end]! < (today + 1) * DAY) end++
         if (today !== day) {
           this.#endDay(day)
           this.#beginDay(today, id, labels)
@@ -359,7 +360,7 @@ class Merger {
         }
         const { raw, rollups } = this.#days.get(day)!
         this.#writeRaw(raw, bytes, start, end, good ? group : [])
-        for (const { maker } of rollups) maker.add(this.#times, this.#values, start, end)
+        for (const { maker } of rollups) maker.add(times, values, start, end)
         start = end
       }
       from = to
@@ -415,47 +416,33 @@ class Merger {
     for (const { maker, writer } of writers?.rollups ?? []) maker.write(writer, this.#scratch)
   }
 
-  /** All samples in order, one value a time, in `#times`, `#values`; returns how many, negative when some are lost. */
-  #decode(bytes: Uint8Array, pieces: readonly Piece[], total: number): number {
-    if (total + CHUNK_MAX > this.#times.length) {
-      this.#times = new Float64Array(total + CHUNK_MAX)
-      this.#values = new Float64Array(total + CHUNK_MAX)
+  /** All samples in order, one value a time, in `#buffer`; false when some are lost. */
+  #decode(bytes: Uint8Array, pieces: readonly Piece[], total: number): boolean {
+    const into = this.#buffer
+    if (total + CHUNK_MAX > into.times.length) {
+      into.times = new Float64Array(total + CHUNK_MAX)
+      into.values = new Float64Array(total + CHUNK_MAX)
     }
-    const times = this.#times
-    const values = this.#values
-    let n = 0
-    let sign = 1
-    let ordered = true
+    into.length = 0
+    const runs: Run[] = []
+    let good = true
     for (const { at, first, last } of pieces) {
-      if (n > 0 && first <= times[n - 1]!) ordered = false
+      const from = into.length
       try {
-        n += decodeChunk(bytes, at, first, last, times, values, n)
+        into.length += decodeChunk(bytes, at, first, last, into.times, into.values, from)
+        runs.push({ first, last, from, to: into.length })
       } catch (error) {
         if (!(error instanceof FormatError || error instanceof RangeError)) throw error
-        sign = -1
+        good = false
       }
     }
-    if (ordered) return n * sign
-    const order = new Uint32Array(n)
-    for (let i = 0; i < n; i++) order[i] = i
-    order.sort((a, b) => times[a]! - times[b]! || a - b)
-    const oldTimes = times.slice(0, n)
-    const oldWords = new Uint32Array(values.slice(0, n).buffer)
-    const words = new Uint32Array(values.buffer)
-    let kept = 0
-    for (const i of order) {
-      if (kept > 0 && times[kept - 1] === oldTimes[i]!) continue
-      times[kept] = oldTimes[i]!
-      words[2 * kept] = oldWords[2 * i]!
-      words[2 * kept + 1] = oldWords[2 * i + 1]!
-      kept++
-    }
-    return kept * sign
+    mergeRuns(into, runs)
+    return good
   }
 
   /** Takes well-filled chunks over as they are, makes new ones else. */
   #writeRaw(writer: SegmentWriter, bytes: Uint8Array, from: number, to: number, pieces: readonly Piece[]): void {
-    const times = this.#times
+    const { times, values } = this.#buffer
     const own = pieces.filter(({ first, last }) => last >= times[from]! && first <= times[to - 1]!)
     const apart = own.every((piece, i) => i === 0 || piece.first > own[i - 1]!.last)
     const inside = own.length > 0 && own[0]!.first >= times[from]! && own.at(-1)!.last <= times[to - 1]!
@@ -463,7 +450,7 @@ class Merger {
       for (const { at, length, count, first, last } of own) writer.addChunk(bytes, at, length, count, first, last)
       return
     }
-    writeChunks(writer, times, [this.#values], from, to, this.#scratch)
+    writeChunks(writer, times, [values], from, to, this.#scratch)
   }
 }
 

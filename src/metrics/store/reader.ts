@@ -21,6 +21,8 @@ import { CHUNK_MAX, chunkCount, decodeChunk } from './chunk.ts'
 import { ROLLUP_COLUMNS } from './compact.ts'
 import { LabelIndex } from './label-index.ts'
 import { prepare } from './matcher.ts'
+import type { Run } from './runs.ts'
+import { lowerBound, mergeRuns } from './runs.ts'
 import type { OnChunk } from './segment.ts'
 import { SegmentSet } from './segment-set.ts'
 import type { StoreShare } from './shared.ts'
@@ -44,14 +46,6 @@ import {
   TAIL,
   VERSION,
 } from './shared.ts'
-
-/** A run of samples in a buffer: first and last time, start and end. */
-interface Run {
-  readonly first: Millis
-  readonly last: Millis
-  readonly from: number
-  readonly to: number
-}
 
 const CHUNKS_MAX = 10_000_000
 const TRIES_MAX = 100_000_000
@@ -191,7 +185,7 @@ class StoreReader implements ColumnReader {
       for (const { first, last, from, to } of this.#headRuns)
         this.#runs.push({ first, last, from: from + base, to: to + base })
     }
-    this.#merge(into)
+    mergeRuns(into, this.#runs)
     clip(into, since, to)
   }
 
@@ -296,49 +290,6 @@ class StoreReader implements ColumnReader {
     this.#headRuns.push({ first: times[length]!, last: times[length + count - 1]!, from: length, to: length + count })
   }
 
-  /** Puts the runs in order of time, one value a time. */
-  #merge(into: SampleBuffer): void {
-    const runs = this.#runs
-    let ordered = true
-    for (let i = 1; i < runs.length; i++) {
-      if (runs[i]!.first <= runs[i - 1]!.last) {
-        ordered = false
-        break
-      }
-    }
-    if (ordered) return
-    runs.sort((a, b) => a.first - b.first || a.from - b.from)
-    const times = new Float64Array(into.times.length)
-    const values = new Float64Array(into.values.length)
-    let overlap = false
-    for (let i = 1; i < runs.length; i++) overlap ||= runs[i]!.first <= runs[i - 1]!.last
-    let n = 0
-    if (!overlap) {
-      for (const run of runs) {
-        times.set(into.times.subarray(run.from, run.to), n)
-        values.set(into.values.subarray(run.from, run.to), n)
-        n += run.to - run.from
-      }
-    } else {
-      const order = new Uint32Array(into.length)
-      for (let i = 0; i < order.length; i++) order[i] = i
-      const all = into.times
-      order.sort((a, b) => all[a]! - all[b]! || a - b)
-      const from = this.#wordsIn(into.values)
-      const out = new Uint32Array(values.buffer)
-      for (const i of order) {
-        if (n > 0 && times[n - 1] === all[i]!) continue
-        times[n] = all[i]!
-        out[2 * n] = from[2 * i]!
-        out[2 * n + 1] = from[2 * i + 1]!
-        n++
-      }
-    }
-    into.times = times
-    into.values = values
-    into.length = n
-  }
-
   #wordsIn(values: Float64Array): Uint32Array {
     if (values !== this.#wordsOf) {
       this.#wordsOf = values
@@ -384,16 +335,4 @@ function clip(into: SampleBuffer, from: Millis, to: Millis): void {
     into.values.copyWithin(0, start, end)
   }
   into.length = Math.max(0, end - start)
-}
-
-/** Index of the first of ascending times that is not below `time`. */
-function lowerBound(times: Float64Array, count: number, time: Millis): number {
-  let low = 0
-  let high = count
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if (times[middle]! < time) low = middle + 1
-    else high = middle
-  }
-  return low
 }
