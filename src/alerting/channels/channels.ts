@@ -161,6 +161,7 @@ const DEFAULTS: Readonly<Record<string, Default>> = {
 export function openChannels({ db, box, config, tools, log }: ChannelsOptions): Channels {
   const rowOf = db.prepare<[string], Row>('SELECT * FROM alert_channels WHERE id = ?')
   const all = db.prepare<[], Row>('SELECT * FROM alert_channels ORDER BY id')
+  const allIds = db.prepare<[], { id: string }>('SELECT id FROM alert_channels ORDER BY id')
   const insert = db.prepare(
     'INSERT INTO alert_channels (id, version, name, type, enabled, config, severity_filter) VALUES (?, ?, ?, ?, ?, ?, ?)',
   )
@@ -315,7 +316,7 @@ export function openChannels({ db, box, config, tools, log }: ChannelsOptions): 
       }
     },
 
-    ids: () => all.all().map(({ id }) => id),
+    ids: () => allIds.all().map(({ id }) => id),
     get(id) {
       const known = open.get(id)
       if (known) return known.ready
