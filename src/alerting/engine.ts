@@ -719,6 +719,8 @@ export class Engine {
       if (this.#inhibitorOf(alert) !== null || this.#silenceOf(alert) !== null) continue
       if (late) held.set(alertId, LATE)
       else if (alert.groupKey !== null) held.set(alertId, alert.groupKey)
+      // Told by itself before it was suppressed: it stays so, and nothing overtakes anything.
+      else if (alert.told.marks.length > 0) continue
       else {
         const key = alert.metricName === '' ? `rule:${alert.ruleId}` : `metric:${alert.metricName}`
         const list = byGroup.get(key)
@@ -941,11 +943,10 @@ const watchKey = (rule: string, key: string) => `${rule} ${key}`
 /** Whether the watcher in the pipeline thread evaluates it. */
 export const isWatched = (rule: Rule): boolean => rule.source.kind === 'threshold'
 
-/** An alert that began and ended while it was held goes where its beginning would have gone. */
+/** An alert that ended while its beginning was held goes where that would have gone, and where it was told before. */
 function routedVerdict(news: News, known: Pick<Knowledge, 'channel'>): Verdict {
-  const channels = routesOf(news, known)
-    .filter((route) => route.why === null)
-    .map((route) => route.id)
+  const routes = [...routesOf(news, known), ...routesOf({ ...news, event: 'resolved' }, known)]
+  const channels = [...new Set(routes.filter((route) => route.why === null).map((route) => route.id))]
   return { stage: 'routed', passed: channels.length > 0, reason: 'began and ended while it was held', channels }
 }
 

@@ -9,8 +9,8 @@ import { HOUR, MINUTE, SECOND } from '../../src/base/time.ts'
 import { World } from '../support/alerting-world.ts'
 
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 1e9))
-/** Each is about a quarter of a minute: half a day by default, a month with STEPS=175000. */
-const STEPS = Number(process.env.STEPS ?? 3000)
+/** Each is about a quarter of a minute: eight hours by default, a month with STEPS=175000. */
+const STEPS = Number(process.env.STEPS ?? 2000)
 
 let world: World
 afterEach(() => world.remove())
@@ -159,7 +159,7 @@ function begin(): void {
 const modelKey = (rule: string, host: string) => `${rule} ${host}`
 
 describe(`alerts of random samples, seed ${seed}`, () => {
-  test.each([0, 1, 2])(
+  test.each([0, 1])(
     'are those of the reference, whatever crashes (run %i)',
     { timeout: 60_000 + 30 * STEPS },
     async (run) => {
@@ -214,7 +214,8 @@ describe(`alerts of random samples, seed ${seed}`, () => {
         if (chance(0.02)) world.failures = 1 + upTo(3)
         if (chance(0.7)) world.carry(1 + upTo(5))
         if (chance(0.05)) world.truncate()
-        if (chance(0.01)) {
+        // What the clock alone has moved, and could not be written, would come out at another second after a crash.
+        if (chance(0.01) && !world.stuck) {
           world.failures = 0
           afterCrash(world.crash(upTo(10)))
         }
@@ -233,8 +234,8 @@ describe(`alerts of random samples, seed ${seed}`, () => {
       const shown = found.map(({ labels, ...rest }) => ({ ...rest, host: JSON.parse(labels)[1][1] as string }))
       const order = (a: ModelAlert, b: ModelAlert) =>
         a.from - b.from || a.rule.localeCompare(b.rule) || a.host.localeCompare(b.host)
-      expect(world.lives).toBeGreaterThan(10)
-      expect(expected.length).toBeGreaterThan(100)
+      expect(world.lives).toBeGreaterThan(5)
+      expect(expected.length).toBeGreaterThan(50)
       expect(shown.sort(order)).toEqual(expected.sort(order))
 
       // Each beginning and each end was told once, in that order.

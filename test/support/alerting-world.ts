@@ -12,7 +12,7 @@ import type { ChannelFacts } from '../../src/alerting/stages.ts'
 import { AlertStore } from '../../src/alerting/store.ts'
 import { alertingTables } from '../../src/alerting/tables.ts'
 import { Watcher } from '../../src/alerting/watcher.ts'
-import type { FromWatcher, ToWatcher } from '../../src/alerting/wire.ts'
+import type { FromWatcher, Group, ToWatcher } from '../../src/alerting/wire.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { type FakeScheduler, fakeScheduler, type Scheduler } from '../../src/base/scheduler.ts'
 import { DAY, HOUR } from '../../src/base/time.ts'
@@ -49,6 +49,8 @@ export class World {
   #life = { over: false }
   #hear: (message: ToWatcher) => void = () => {}
   #applying = false
+  #received = 0
+  #done = 0
 
   constructor() {
     this.start()
@@ -66,6 +68,8 @@ export class World {
   /** Starts everything on what is on the disk; the log is fed again from where the disk stands. */
   start(): readonly AppliedBatch[] {
     this.lives++
+    this.#received = 0
+    this.#done = 0
     const life = { over: false }
     this.#life = life
     this.db = openDatabase(join(this.dir, 'ops.db'), {
@@ -91,7 +95,10 @@ export class World {
           }
           return this.channels.get(id) ?? null
         },
-        toWatcher: (message) => this.down.push(message),
+        toWatcher: (message) => {
+          if (message.kind === 'done') this.#done = message.seq
+          this.down.push(message)
+        },
         onTimedRule: timed,
         onTimedWatch: timed,
         onNotices: () => {},
@@ -125,11 +132,16 @@ export class World {
     return again
   }
 
+  /** Whether the engine has taken groups that it could not write yet. */
+  get stuck(): boolean {
+    return this.#received !== this.#done
+  }
+
   /** The power goes. What the last `lose` messages of samples said never arrived; those of the clock did. */
   crash(lose: number): readonly AppliedBatch[] {
     const fixed = this.up.findLastIndex(({ byClock }) => byClock) + 1
     const arrived = Math.max(fixed, this.up.length - lose)
-    for (const { message } of this.up.splice(0, arrived)) if (message.kind === 'group') this.engine.receive(message)
+    for (const { message } of this.up.splice(0, arrived)) if (message.kind === 'group') this.#receive(message)
     this.#life.over = true
     this.watcher.close()
     this.engine.stop()
@@ -162,7 +174,7 @@ export class World {
   carry(n = Number.POSITIVE_INFINITY): void {
     for (let i = 0; i < n && this.up.length > 0; i++) {
       const { message } = this.up.shift()!
-      if (message.kind === 'group') this.engine.receive(message)
+      if (message.kind === 'group') this.#receive(message)
     }
     for (let i = 0; i < n && this.down.length > 0; i++) this.#hear(structuredClone(this.down.shift()!))
   }
@@ -181,6 +193,11 @@ export class World {
     this.engine.stop()
     this.db.close()
     rmSync(this.dir, { recursive: true, force: true })
+  }
+
+  #receive(group: Group): void {
+    this.#received = group.seq
+    this.engine.receive(group)
   }
 
   #feed(batch: AppliedBatch): void {
