@@ -84,7 +84,6 @@ export interface Anomalies {
 interface Row {
   readonly id: string
   readonly event: string
-  readonly size: number
   readonly series: number
   readonly metric: string
   readonly labels: string
@@ -119,11 +118,19 @@ const EVENT_MEMBERS_MAX = 50
 const FIRST_MOVERS_MS = 30_000
 
 const COLUMNS =
-  'a.*, (SELECT count(*) FROM anomalies e WHERE e.event = a.event) AS size, f.verdict, f.note, f.who, f.at AS judged ' +
-  'FROM anomalies a LEFT JOIN feedback f ON f.anomaly = a.id'
+  'a.*, f.verdict, f.note, f.who, f.at AS judged ' + 'FROM anomalies a LEFT JOIN feedback f ON f.anomaly = a.id'
 
 export function openAnomalies(db: Database): Anomalies {
   const one = db.prepare(`SELECT ${COLUMNS} WHERE a.id = ?`)
+  const count = db.prepare('SELECT count(*) FROM anomalies WHERE event = ?').pluck()
+  /** Counted once an answer: an event may have as many members as there are series. */
+  const sizes = () => {
+    const known = new Map<string, number>()
+    return (event: string): number => {
+      if (!known.has(event)) known.set(event, count.get(event) as number)
+      return known.get(event)!
+    }
+  }
   const patterns = (): { anomaly: string; pattern: Pattern }[] =>
     (db.prepare("SELECT anomaly, pattern FROM feedback WHERE verdict = 'noise'").all() as Record<string, string>[]).map(
       (row) => ({ anomaly: row.anomaly!, pattern: JSON.parse(row.pattern!) as Pattern }),
@@ -165,21 +172,23 @@ export function openAnomalies(db: Database): Anomalies {
       }
       const known = patterns()
       const found: Anomaly[] = []
+      const sizeOf = sizes()
       const text = where.length > 0 ? `WHERE ${where.join(' AND ')}` : ''
       for (const row of db.prepare(`SELECT ${COLUMNS} ${text} ORDER BY a.at DESC, a.id`).iterate(...values)) {
         const hider = hiddenBy(row as Row, known)
         if (hider !== null && !filter.hidden) continue
-        found.push(toAnomaly(row as Row, hider))
+        found.push(toAnomaly(row as Row, hider, sizeOf))
         if (found.length >= filter.limit) break
       }
       return found
     },
     get(id) {
       const row = one.get(id) as Row | undefined
-      return row ? toAnomaly(row, hiddenBy(row, patterns())) : null
+      return row ? toAnomaly(row, hiddenBy(row, patterns()), sizes()) : null
     },
     events(since, limit) {
       const known = patterns()
+      const sizeOf = sizes()
       const ids = db
         .prepare('SELECT event, max(at) AS last FROM anomalies WHERE at >= ? GROUP BY event ORDER BY last DESC LIMIT ?')
         .all(since, limit) as { event: string }[]
@@ -195,8 +204,8 @@ export function openAnomalies(db: Database): Anomalies {
             id: event,
             startedAt: Math.min(...rows.map((r) => r.at)),
             lastAt: Math.max(...rows.map((r) => r.at)),
-            size: rows[0]!.size,
-            members: rows.map((row) => toAnomaly(row, null)),
+            size: sizeOf(event),
+            members: rows.map((row) => toAnomaly(row, null, sizeOf)),
           },
         ]
       })
@@ -251,7 +260,7 @@ function inWords(pattern: Pattern, metric: string): string {
   return `${metric}, ${pattern.view}${way}, up to ${pattern.deviationsMax.toFixed(1)} deviations, ${when}`
 }
 
-function toAnomaly(row: Row, hiddenBy: string | null): Anomaly {
+function toAnomaly(row: Row, hiddenBy: string | null, sizeOf: (event: string) => number): Anomaly {
   const onset: Onset = { ...row, series: row.series }
   return {
     id: row.id,
@@ -270,6 +279,6 @@ function toAnomaly(row: Row, hiddenBy: string | null): Anomaly {
     description: describeOnset(onset),
     feedback: row.verdict === null ? null : { verdict: row.verdict, note: row.note, who: row.who!, at: row.judged! },
     hiddenBy,
-    event: { id: row.event, size: row.size },
+    event: { id: row.event, size: sizeOf(row.event) },
   }
 }

@@ -1,6 +1,14 @@
 /** What can be configured of analytics. */
 import type { ConfigOf } from '../base/config-key.ts'
 import { bool, integer, integers, number, seconds, text } from '../base/config-key.ts'
+import { err } from '../base/result.ts'
+import { isTimeZone } from './zone.ts'
+
+const timeZone = text('analytics.time_zone', 'UTC', {
+  pattern: /^[A-Za-z0-9_+\-/]{1,64}$/,
+  expected: 'a time zone such as Europe/Vienna',
+  help: 'The zone whose days and weeks are learnt as seasons.',
+})
 
 export const analyticsKeys = {
   mlEnabled: bool('analytics.ml_enabled', true, {
@@ -47,11 +55,13 @@ export const analyticsKeys = {
     max: 1,
     help: 'Weaker insights are not published.',
   }),
-  timeZone: text('analytics.time_zone', 'UTC', {
-    pattern: /^[A-Za-z0-9_+\-/]{1,64}$/,
-    expected: 'a time zone such as Europe/Vienna',
-    help: 'The zone whose days and weeks are learnt as seasons.',
-  }),
+  timeZone: {
+    ...timeZone,
+    parse(raw: unknown) {
+      const parsed = timeZone.parse(raw)
+      return parsed.ok && !isTimeZone(parsed.value) ? err(timeZone.expected) : parsed
+    },
+  } as typeof timeZone,
   seasonMemory: integer('analytics.season_memory_mib', 64, {
     min: 0,
     max: 65_536,

@@ -10,7 +10,7 @@
 import { type Database, openDatabase } from '../storage/database.ts'
 
 export function openAnalytics(path: string): Database {
-  return openDatabase(path, { synchronous: 'FULL', migrations: [tables] })
+  return openDatabase(path, { synchronous: 'FULL', migrations: [tables, indexes] })
 }
 
 const tables = `
@@ -39,4 +39,10 @@ const tables = `
     PRIMARY KEY (metric, labels)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE engine (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+`
+
+const indexes = `
+  CREATE INDEX anomalies_series ON anomalies (series, at);
+  CREATE INDEX predictions_due ON predictions (metric, target);
+  CREATE INDEX predictions_horizon ON predictions (horizon, made_at);
 `

@@ -13,7 +13,7 @@
 import { messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
 import type { Cancel, Scheduler } from '../base/scheduler.ts'
-import { MINUTE, type Millis } from '../base/time.ts'
+import { HOUR, MINUTE, type Millis } from '../base/time.ts'
 import {
   type AppliedBatch,
   type Labels,
@@ -66,7 +66,12 @@ const HOSTS_MAX = 1000
 const SAVE_MS = MINUTE
 const SAVE_BYTES_PER_SECOND = 200_000
 const SAVE_MS_MAX = 15 * MINUTE
-/** Rows of anomalies that are kept. */
+/** An event ends after this time at the latest: with many series some onset always comes soon enough. */
+const EVENT_MAX_MS = HOUR
+/** Anomalies that could not be written wait; they are tried again after this time. */
+const RETRY_MS = 5000
+const WAITING_MAX = 100_000
+/** Rows of anomalies that are kept, besides those that somebody judged. */
 const ANOMALIES_MAX = 200_000
 
 /** Counters by the habit of their names: only ever growing, so they are judged by their rate. */
@@ -77,15 +82,20 @@ export class LiveDetector implements WalConsumer {
   readonly #options: LiveOptions
   readonly #detector: Detector
   readonly #timers: Cancel[]
-  readonly #started: number
+  /** Absence counts from SETTLE_MS after this, on the monotonic clock. */
+  #settling: number
+  #sweptAt: Millis
   readonly #insert
+  readonly #stored
   #position: number
   #savedPosition: number
   #savedAt = Number.NEGATIVE_INFINITY
   /** One more than the largest id seen: a series beyond is new. */
   #known = 0
+  /** Raised and not written yet. */
   #onsets: Onset[] = []
-  #event: { id: string; lastAt: Millis } | null
+  #retryAt = Number.NEGATIVE_INFINITY
+  #event: { id: string; startedAt: Millis; lastAt: Millis } | null
   /** Host number of each series, and the time of its last onset. */
   #hostOf = new Uint16Array(1024)
   #onsetAt = new Float64Array(1024)
@@ -101,13 +111,21 @@ export class LiveDetector implements WalConsumer {
       'INSERT OR IGNORE INTO anomalies (id, event, series, metric, labels, at, view, season, value, expected, lower, ' +
         'upper, deviations, score) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
     )
+    // A row of the series at that sample or later: the sample is fed again, and was judged then.
+    this.#stored = db.prepare(
+      "SELECT e.event, (SELECT min(at) FROM anomalies WHERE event = e.event) AS startedAt FROM anomalies e WHERE id = ? OR (series = ? AND at >= ? AND view <> 'absent') ORDER BY at LIMIT 1",
+    )
     this.#position = this.#restore()
     this.#savedPosition = this.#position
-    const last = db.prepare('SELECT event, at FROM anomalies ORDER BY at DESC LIMIT 1').get() as
-      | { event: string; at: number }
-      | undefined
-    this.#event = last ? { id: last.event, lastAt: last.at } : null
-    this.#started = scheduler.clock.monotonic()
+    this.#event =
+      (db
+        .prepare(
+          'SELECT event AS id, (SELECT min(at) FROM anomalies WHERE event = e.event) AS startedAt, at AS lastAt ' +
+            'FROM anomalies e ORDER BY at DESC LIMIT 1',
+        )
+        .get() as { id: string; startedAt: number; lastAt: number } | undefined) ?? null
+    this.#settling = scheduler.clock.monotonic()
+    this.#sweptAt = scheduler.clock.now()
     this.#timers = [scheduler.every(SWEEP_MS, () => this.#sweep()), scheduler.every(RATES_MS, () => this.#rates())]
   }
 
@@ -124,7 +142,7 @@ export class LiveDetector implements WalConsumer {
     }
     this.#detector.apply(batch, this.#onsets)
     this.#position = batch.position
-    if (this.#onsets.length > 0) this.#write()
+    this.#tryWrite()
   }
 
   checkpoint(): number {
@@ -159,14 +177,17 @@ export class LiveDetector implements WalConsumer {
     }
   }
 
+  /** The state must not cover what is not written: without the rows it throws, and the WAL is kept. */
   #save(): void {
     const { db, stateFile, scheduler } = this.#options
+    if (this.#onsets.length > 0) this.#write()
     writeState(stateFile, this.#position, this.#detector.save())
     this.#savedPosition = this.#position
     this.#savedAt = scheduler.clock.monotonic()
-    db.prepare('DELETE FROM anomalies WHERE at < (SELECT at FROM anomalies ORDER BY at DESC LIMIT 1 OFFSET ?)').run(
-      ANOMALIES_MAX,
-    )
+    db.prepare(
+      'DELETE FROM anomalies WHERE at < (SELECT at FROM anomalies ORDER BY at DESC LIMIT 1 OFFSET ?) ' +
+        'AND id NOT IN (SELECT anomaly FROM feedback)',
+    ).run(ANOMALIES_MAX)
   }
 
   /** A series is seen for the first time since the start. */
@@ -200,21 +221,48 @@ export class LiveDetector implements WalConsumer {
     this.#seenAt = grown(new Float64Array(size), this.#seenAt)
   }
 
+  /** What a full or busy disk refuses now waits for the next time. */
+  #tryWrite(): void {
+    const { log, scheduler } = this.#options
+    if (this.#onsets.length === 0 || scheduler.clock.monotonic() < this.#retryAt) return
+    try {
+      this.#write()
+    } catch (error) {
+      this.#retryAt = scheduler.clock.monotonic() + RETRY_MS
+      log.error('Anomalies could not be written; they are kept and tried again.', {
+        waiting: this.#onsets.length,
+        error,
+      })
+      this.#onsets = this.#onsets.slice(-WAITING_MAX)
+    }
+  }
+
   #write(): void {
-    const onsets = this.#onsets
-    this.#onsets = []
     const ids: string[] = []
+    let event = this.#event
     tx(this.#options.db, () => {
-      for (const onset of onsets) {
+      for (const onset of this.#onsets) {
+        const labels = this.#options.labelsOf(onset.series)
+        if (labels.length === 0) {
+          // Deleted: it will not come again.
+          this.#detector.forget(onset.series)
+          continue
+        }
         const id = anomalyId(onset)
         this.#onsetAt[onset.series] = onset.at
-        if (!this.#event || Math.abs(onset.at - this.#event.lastAt) > EVENT_GAP_MS)
-          this.#event = { id, lastAt: onset.at }
-        else this.#event.lastAt = Math.max(this.#event.lastAt, onset.at)
-        const labels = this.#options.labelsOf(onset.series)
+        const { at } = onset
+        const stored = this.#stored.get(id, onset.series, at) as { event: string; startedAt: number } | undefined
+        if (stored) {
+          const lastAt = event?.id === stored.event ? Math.max(event.lastAt, at) : at
+          event = { id: stored.event, startedAt: stored.startedAt, lastAt }
+          continue
+        }
+        const apart = event === null || Math.abs(at - event.lastAt) > EVENT_GAP_MS
+        if (event === null || apart || at - event.startedAt > EVENT_MAX_MS) event = { id, startedAt: at, lastAt: at }
+        else event = { ...event, lastAt: Math.max(event.lastAt, at) }
         const { changes } = this.#insert.run(
           id,
-          this.#event.id,
+          event.id,
           onset.series,
           labelValue(labels, METRIC_NAME),
           JSON.stringify(toObject(labels)),
@@ -226,14 +274,20 @@ export class LiveDetector implements WalConsumer {
         if (changes > 0) ids.push(id)
       }
     })
+    this.#onsets = []
+    this.#event = event
     if (ids.length > 0) this.#options.tell({ kind: 'anomalies', ids })
   }
 
   #sweep(): void {
     const { clock } = this.#options.scheduler
-    if (clock.monotonic() - this.#started < SETTLE_MS) return
-    this.#detector.sweep(clock.now(), this.#onsets)
-    if (this.#onsets.length > 0) this.#write()
+    const now = clock.now()
+    const moved = now - this.#sweptAt
+    this.#sweptAt = now
+    // The clock was set, or this process stood still: what looks silent only could not be heard.
+    if (moved < 0 || moved > 4 * SWEEP_MS) this.#settling = clock.monotonic()
+    if (clock.monotonic() - this.#settling >= SETTLE_MS) this.#detector.sweep(now, this.#onsets)
+    this.#tryWrite()
   }
 
   #rates(): void {
@@ -254,9 +308,10 @@ export class LiveDetector implements WalConsumer {
   }
 }
 
-/** The same samples give the same id. */
-export function anomalyId(onset: Pick<Onset, 'series' | 'at' | 'view'>): string {
-  return `an-${onset.at.toString(36)}-${onset.series.toString(36)}-${onset.view}`
+/** The same samples give the same id; an absence has that of the last sample before it, whenever it is noticed. */
+export function anomalyId(onset: Pick<Onset, 'series' | 'at' | 'view' | 'value'>): string {
+  const at = onset.view === 'absent' ? onset.at - onset.value : onset.at
+  return `an-${at.toString(36)}-${onset.series.toString(36)}-${onset.view}`
 }
 
 /** SQLite has no infinities in REAL columns that JSON could show; the ends of doubles stand for them. */
