@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { silentLog } from '../base/log.ts'
+import { type Log, silentLog } from '../base/log.ts'
 import { seededRandom } from '../base/random.ts'
 import { type FakeScheduler, fakeScheduler } from '../base/scheduler.ts'
 import { DAY, HOUR } from '../base/time.ts'
@@ -62,12 +62,12 @@ function batches(): AppliedBatch[] {
   return made
 }
 
-function start(notes: AnalyticsNote[] = []): LiveDetector {
+function start(notes: AnalyticsNote[] = [], log: Log = silentLog): LiveDetector {
   return new LiveDetector({
     db,
     stateFile: join(dir, 'detector.state'),
     detector: {},
-    log: silentLog,
+    log,
     scheduler,
     labelsOf: (id) => labels[id]!,
     tell: (note) => void notes.push(note),
@@ -137,6 +137,85 @@ describe(`detection in the pipeline (seed ${seed})`, () => {
     live.close()
     expect(live.checkpoint()).toBe(499)
     expect(start().resumeAfter()).toBe(499)
+  })
+
+  test('a state that was lost: what is fed again judges no sample twice, however much of it is left', () => {
+    const all = batches()
+    const live = start()
+    for (const batch of all) live.apply(batch)
+    live.close()
+    const before = rows() as { id: string }[]
+    rmSync(join(dir, 'detector.state'))
+    const anew = start()
+    for (const batch of all.slice(3000)) anew.apply(batch)
+    anew.close()
+    const after = db.prepare('SELECT id, series, at FROM anomalies').all() as {
+      id: string
+      series: number
+      at: number
+    }[]
+    expect(after.map((r) => r.id)).toEqual(expect.arrayContaining(before.map((r) => r.id)))
+    expect(db.prepare('SELECT 1 FROM anomalies GROUP BY series, at HAVING count(*) > 1').all()).toEqual([])
+    // Only what came after the last row of its series can be new.
+    const newest = db.prepare(
+      'SELECT max(at) FROM anomalies WHERE series = ? AND id IN (SELECT value FROM json_each(?))',
+    )
+    const old = JSON.stringify(before.map((r) => r.id))
+    for (const { id, series, at } of after)
+      if (!old.includes(`"${id}"`)) expect(at).toBeGreaterThan((newest.pluck().get(series, old) as number) ?? 0)
+  })
+
+  test('what the database refuses waits, and no state covers it', () => {
+    const all = batches()
+    const errors: string[] = []
+    const live = start([], { ...silentLog, error: (message) => void errors.push(message) })
+    const jump = (8 * DAY) / STEP
+    for (const batch of all.slice(0, jump)) live.apply(batch)
+    const before = rows().length
+    db.pragma('query_only = true')
+    for (const batch of all.slice(jump, jump + 30)) live.apply(batch)
+    expect(errors).toHaveLength(1)
+    scheduler.clock.advance(HOUR)
+    expect(() => live.checkpoint()).toThrow()
+    expect(readState(join(dir, 'detector.state'))).toBeNull()
+    db.pragma('query_only = false')
+    expect(live.checkpoint()).toBe(jump + 29)
+    expect(rows().length).toBeGreaterThanOrEqual(before + 4)
+    live.close()
+  })
+
+  test('an absence is told once, also when the process is killed after it; a clock that is set is none', async () => {
+    const all = batches().slice(0, 2000)
+    const absent = () => db.prepare("SELECT count(*) FROM anomalies WHERE view = 'absent'").pluck().get()
+    const first = start()
+    for (const batch of all) first.apply(batch)
+    scheduler.clock.jumpTo(START + 2000 * STEP)
+    await scheduler.run(9 * 60_000)
+    expect(absent()).toBe(0)
+    scheduler.clock.jumpTo(START + 10 * DAY)
+    await scheduler.run(9 * 60_000)
+    expect(absent()).toBe(0)
+    await scheduler.run(5 * 60_000)
+    expect(absent()).toBe(SERIES)
+
+    const second = start() // the first was killed: nothing of its state is left
+    for (const batch of all) second.apply(batch)
+    await scheduler.run(HOUR)
+    expect(absent()).toBe(SERIES)
+    second.close()
+  })
+
+  test('a deleted series is not absent', async () => {
+    const known = labels[2]!
+    const live = start()
+    for (const batch of batches().slice(0, 2000)) live.apply(batch)
+    scheduler.clock.jumpTo(START + 2000 * STEP)
+    labels[2] = []
+    await scheduler.run(2 * HOUR)
+    labels[2] = known
+    const series = db.prepare("SELECT series FROM anomalies WHERE view = 'absent' ORDER BY series").pluck().all()
+    expect(series).toEqual([0, 1, 3, 4, 5])
+    live.close()
   })
 
   test('rates by host count the series with an onset', async () => {
