@@ -78,7 +78,7 @@ export interface Analytics {
   readonly samplesHeld: number
   /** False when it was on already. */
   start(): boolean
-  /** Resolves after the running cycle has ended; false when it was off already. */
+  /** Cuts the running cycle short and resolves after it has ended; false when it was off already. */
   stop(): Promise<boolean>
   /** One cycle now; joins one that runs. */
   cycle(): Promise<void>
@@ -117,6 +117,8 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
   let lastActivity: Millis | null = null
   let running: Promise<void> | null = null
   let timers: Cancel[] = []
+  /** Cuts the running cycle short. */
+  let halting = new AbortController()
   let predictionsGenerated = 0
   let insightsGenerated = 0
   let anomaliesDetected = 0
@@ -172,6 +174,7 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
   async function runCycle(): Promise<void> {
     const now = clock.now()
     const settings = deps.settings()
+    const { signal } = halting
     const views = new Map<string, MetricView>()
     const counts: Record<string, number> = {}
     const inputs: ForecastInput[] = []
@@ -179,6 +182,7 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
       metric: Pick<KnownMetric, 'name' | 'unit' | 'min' | 'max'>,
       labels: Readonly<Record<string, string>>,
     ) => {
+      if (signal.aborted) return
       const read = await readView(metric, labels, now)
       if (!read) return
       counts[metric.name] = read.samples
@@ -198,13 +202,12 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
     }
     for (const metric of watchedMetrics) await take(metric, { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1] })
     for (const name of await others(now)) await take({ name, unit: '' }, {})
+    if (signal.aborted) return
     dataPointsByMetric = counts
     if (settings.mlEnabled) {
-      const made = await forecasts.cycle(
-        inputs,
-        settings.predictionHorizons,
-        settings.retrainInterval * 1000,
-        deps.train,
+      const budgetMs = (settings.trainingBudget / 100) * CYCLE_MS
+      const made = await forecasts.cycle(inputs, settings.predictionHorizons, settings.retrainInterval * 1000, (jobs) =>
+        deps.train(jobs, budgetMs, signal),
       )
       predictionsGenerated += made
       for (const [name, view] of views) {
@@ -235,7 +238,9 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
   async function halt() {
     for (const timer of timers) timer.cancel()
     timers = []
+    halting.abort()
     await running
+    halting = new AbortController()
   }
   if (active) plan()
 

@@ -10,7 +10,7 @@ import type { PointsAnswer, PointsRequest } from '../metrics/index.ts'
 import type { Database } from '../storage/database.ts'
 import { openAnalytics } from './database.ts'
 import { type AnalyticsSettings, startAnalytics } from './engine.ts'
-import { type ForecastInput, openForecasts, type Train } from './forecasting.ts'
+import { type ForecastInput, MEMORIES_MAX, openForecasts, type Train } from './forecasting.ts'
 import { BIN_MS } from './insights/insight.ts'
 import {
   betterGuess,
@@ -187,6 +187,32 @@ describe('forecasts', () => {
     expect(fitted).toEqual([true, false, true, true])
   })
 
+  test('names that come and go leave no more than the newest memories behind', async () => {
+    db.exec(`
+      WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${MEMORIES_MAX + 5})
+      INSERT INTO records SELECT 'old' || i, '', i, CAST('{"model":null,"trainedAt":null,"settledUntil":0,"records":{}}' AS BLOB) FROM n`)
+    const forecasts = openForecasts(db, scheduler.clock)
+    await forecasts.cycle([wave('m', 2, START)], HORIZONS, HOUR, inline)
+    expect(db.prepare('SELECT count(*) FROM records').pluck().get()).toBe(MEMORIES_MAX)
+    expect(db.prepare('SELECT metric FROM records ORDER BY updated_at LIMIT 1').pluck().get()).toBe('old7')
+    expect(forecasts.models().map((m) => m.metricName)).toEqual(['m'])
+  })
+
+  test('a forecast of a week is kept until its time has come, and settled then', async () => {
+    const forecasts = openForecasts(db, scheduler.clock)
+    const week = 7 * DAY
+    const unjudged: Train = async (jobs) => jobs.map((job) => train({ ...job, judge: false }))
+    await forecasts.cycle([wave('m', 3, START)], [week / MINUTE], HOUR, unjudged)
+    for (const passed of [3 * DAY, week]) {
+      scheduler.clock.jumpTo(START + passed)
+      await forecasts.cycle([wave('m', 3, START + passed)], [week / MINUTE], HOUR, unjudged)
+    }
+    expect(forecasts.quality('m')).toMatchObject([{ origins: 1 }])
+    scheduler.clock.jumpTo(START + 20 * DAY)
+    await forecasts.cycle([], HORIZONS, HOUR, inline)
+    expect(forecasts.predictions({ limit: 10 })).toEqual([])
+  })
+
   test('a forecaster that guesses worse steps down, and says so', async () => {
     const forecasts = openForecasts(db, scheduler.clock)
     const wrong: Train = async (jobs) =>
@@ -244,6 +270,7 @@ describe('the engine', () => {
     silent = false
     names = []
     config = settings
+    training = inline
   })
   afterEach(() => {
     db.close()
@@ -266,6 +293,7 @@ describe('the engine', () => {
     }
     return { points: columns, series: [], matched: Number(known) }
   }
+  let training: Train = inline
   const stored: string[] = []
   const start = () =>
     startAnalytics({
@@ -281,7 +309,7 @@ describe('the engine', () => {
       },
       settings: () => config,
       points,
-      train: inline,
+      train: (jobs, budgetMs, signal) => training(jobs, budgetMs, signal),
       names: async () => names,
       samplesHeld: () => 7,
     })
@@ -323,6 +351,31 @@ describe('the engine', () => {
     scheduler.clock.advance(MINUTE)
     await engine.cycle()
     expect(engine.insights({ limit: 10 })).toMatchObject([{ id: first!.id, occurrences: 2 }])
+  })
+
+  test('training gets its budget, and a stop cuts it short', async () => {
+    config = { ...settings, trainingBudget: 2 }
+    const budgets: (number | undefined)[] = []
+    const aborted = () =>
+      new Promise<void>((resolve) => {
+        training = (jobs, budgetMs, signal) => {
+          budgets.push(budgetMs)
+          resolve()
+          return new Promise((done) => signal!.addEventListener('abort', () => done(jobs.map(() => null))))
+        }
+      })
+    const reached = aborted()
+    const engine = start()
+    void engine.cycle()
+    await reached
+    expect(budgets).toEqual([6000])
+    await engine.stop()
+    expect(engine.counts().predictionsGenerated).toBe(0)
+    training = inline
+    engine.start()
+    await engine.cycle()
+    expect(engine.counts().predictionsGenerated).toBe(8)
+    await engine.close()
   })
 
   test('switched off by configuration no model is trained; without data nothing is said', async () => {

@@ -23,9 +23,13 @@ import { type Candidate, type Guesses, outcomeOf, type TrainJob, type TrainResul
 
 /**
  * Runs jobs in the training thread, the first first; a job that failed, has nothing to say, or comes when the budget is
- * spent gives null.
+ * spent or after `signal` gives null.
  */
-export type Train = (jobs: readonly TrainJob[], budgetMs?: number) => Promise<readonly (TrainResult | null)[]>
+export type Train = (
+  jobs: readonly TrainJob[],
+  budgetMs?: number,
+  signal?: AbortSignal,
+) => Promise<readonly (TrainResult | null)[]>
 
 export interface ForecastInput {
   readonly metric: string
@@ -108,7 +112,10 @@ interface Memory {
   records: Record<string, TrackRecord>
 }
 
+/** Predictions are kept for so long after they were made and after their time came: by then they are settled. */
 const KEPT_MS = 2 * DAY
+/** Metrics whose models and records are kept, the newest: names may come and go for ever. */
+export const MEMORIES_MAX = 1000
 /** A forecast older than this is no forecast any more. */
 const CURRENT_MS = 15 * MINUTE
 
@@ -125,6 +132,9 @@ export function openForecasts(db: Database, clock: Clock): Forecasts {
   )
   const due = db.prepare(
     'SELECT horizon, target, prediction FROM predictions WHERE metric = ? AND target > ? AND target <= ?',
+  )
+  const forget = db.prepare(
+    'DELETE FROM records WHERE metric NOT IN (SELECT metric FROM records ORDER BY updated_at DESC LIMIT ?) RETURNING metric',
   )
   const remember = db.prepare("INSERT OR REPLACE INTO records (metric, labels, updated_at, state) VALUES (?, '', ?, ?)")
 
@@ -259,7 +269,9 @@ export function openForecasts(db: Database, clock: Clock): Forecasts {
       return tx(db, () => {
         let made = 0
         for (const result of results) if (result) made += store(result, now)
-        db.prepare('DELETE FROM predictions WHERE made_at < ?').run(now - KEPT_MS)
+        for (const { metric } of inputs) if (memories.get(metric)?.model === null) memories.delete(metric)
+        for (const { metric } of forget.all(MEMORIES_MAX) as { metric: string }[]) memories.delete(metric)
+        db.prepare('DELETE FROM predictions WHERE made_at < ? AND target < ?').run(now - KEPT_MS, now - KEPT_MS)
         return made
       })
     },

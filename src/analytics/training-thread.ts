@@ -16,7 +16,7 @@ const TIME_MAX_MS = 120_000
 type TrainingOperations = { train(job: TrainJob): TrainResult | null }
 
 export function trainingThread(worker: URL, scheduler: Scheduler, log: Log): Train {
-  return async (jobs, budgetMs = TIME_MAX_MS) => {
+  return async (jobs, budgetMs = TIME_MAX_MS, signal) => {
     if (jobs.length === 0) return []
     const thread = new Worker(worker, { name: 'training' })
     const remote = caller<TrainingOperations>(thread)
@@ -30,7 +30,7 @@ export function trainingThread(worker: URL, scheduler: Scheduler, log: Log): Tra
       const results: (TrainResult | null)[] = []
       const started = scheduler.clock.monotonic()
       for (const job of jobs) {
-        if (scheduler.clock.monotonic() - started > budgetMs) {
+        if (signal?.aborted || scheduler.clock.monotonic() - started > budgetMs) {
           results.push(null)
           continue
         }
