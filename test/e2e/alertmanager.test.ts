@@ -126,8 +126,15 @@ describe('posted alerts', () => {
     await vi.waitFor(() => expect(got.map((n) => n.event)).toEqual(['firing']), { timeout: 5000 })
     await post([{ labels, endsAt: new Date(Date.now() - 1).toISOString() }])
     await vi.waitFor(() => expect(got.map((n) => n.event)).toEqual(['firing', 'resolved']), { timeout: 5000 })
-    const deliveries = await platform.request('GET', `${API}/deliveries?channel_id=here`)
-    expect(deliveries.json.data.deliveries.map((d: { status: string }) => d.status)).toEqual(['delivered', 'delivered'])
+    // The receiver has it a moment before the answer is kept.
+    const deliveries = await vi.waitFor(
+      async () => {
+        const answer = await platform.request('GET', `${API}/deliveries?channel_id=here`)
+        expect(answer.json.data.deliveries.map((d: { status: string }) => d.status)).toEqual(['delivered', 'delivered'])
+        return answer
+      },
+      { timeout: 5000 },
+    )
     expect(deliveries.text).not.toContain('secret-path')
     const gone = await platform.request('DELETE', `${API}/channels/here`)
     expect(gone.status).toBe(200)

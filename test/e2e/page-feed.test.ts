@@ -41,8 +41,10 @@ describe('the dashboard', () => {
     expect(data.metrics.cache_hit_rate).toBeNull()
     expect(data.figures.cpu_usage.normal).toBeNull()
     expect(Date.parse(data.figures.cpu_usage.last_sample_at)).toBeGreaterThan(Date.now() - 15_000)
-    expect(data).toMatchObject({ monitoring_active: true, optimization_active: false, alerts: [], problem: null })
+    expect(data).toMatchObject({ monitoring_active: true, optimization_active: false, problem: null })
     expect(Number.isInteger(data.active_connections)).toBe(true)
+    // A busy machine may well fire the platform's own rules; what does is a rule's alert and nothing else.
+    for (const alert of data.alerts) expect(alert).toMatchObject({ rule_id: expect.any(String), status: 'active' })
     expect(data.headline.text).toMatch(/^(Healthy|Degraded|Critical): /)
   })
 

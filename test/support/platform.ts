@@ -85,7 +85,7 @@ export async function startPlatform(options: PlatformOptions = {}): Promise<Plat
   child.stderr.on('data', keep)
   const exited = new Promise<number | null>((done) => child.on('exit', (code) => done(code)))
 
-  const until = performance.now() + (options.readyWithinMs ?? 20_000)
+  const until = performance.now() + (options.readyWithinMs ?? 60_000)
   for (;;) {
     if (child.exitCode !== null || child.signalCode !== null) {
       throw new Error(`the platform ended at its start (${child.exitCode ?? child.signalCode}):\n${printed}`)

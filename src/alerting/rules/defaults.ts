@@ -62,16 +62,23 @@ export const defaultRules: readonly RuleDraft[] = [
     some,
     ['system', 'memory'],
   ),
-  rule(
-    'response_time_slow',
-    'Slow Response Time',
-    'One request in twenty takes longer than 200 ms.',
-    'application.api_response_time',
-    ['gt', 200],
-    'warning',
-    some,
-    ['application', 'performance'],
-  ),
+  {
+    ...rule(
+      'response_time_slow',
+      'Slow Response Time',
+      'One request in twenty takes longer than 200 ms.',
+      'application.api_response_time',
+      ['gt', 200],
+      'warning',
+      some,
+      ['application', 'performance'],
+    ),
+    // The plain series is p95; p50 and p99 stand beside it with a label of their own.
+    labels: [
+      { name: PLATFORM_LABEL[0], equals: PLATFORM_LABEL[1] },
+      { name: 'quantile', equals: '' },
+    ],
+  },
   rule(
     'cache_hit_rate_low',
     'Low Cache Hit Rate',
