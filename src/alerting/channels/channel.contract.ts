@@ -87,7 +87,7 @@ export const context = (signal = new AbortController().signal) => ({
   },
 })
 
-const LIMIT_MS = 400
+const SILENCE_MS = 400
 
 export function testChannel(name: string, harness: Harness): void {
   describe(`the channel ${name}`, () => {
@@ -99,12 +99,12 @@ export function testChannel(name: string, harness: Harness): void {
     })
     afterAll(() => rmSync(folder, { recursive: true }))
 
-    /** Limits of time are cut short; everything else is as in the product. */
-    function tools(allowed: readonly string[], trust?: string): ChannelTools {
+    /** Against a silent server the limits of time are cut short; everything else is as in the product. */
+    function tools(allowed: readonly string[], trust?: string, limitMs = Number.POSITIVE_INFINITY): ChannelTools {
       const real = systemScheduler((error) => {
         throw error
       })
-      const scheduler = { ...real, after: (ms: number, work: () => void) => real.after(Math.min(ms, LIMIT_MS), work) }
+      const scheduler = { ...real, after: (ms: number, work: () => void) => real.after(Math.min(ms, limitMs), work) }
       const guard = addressGuard(() => allowed)
       const http = createHttpClient(guard, scheduler, trust)
       undo.push(() => http.close())
@@ -121,7 +121,8 @@ export function testChannel(name: string, harness: Harness): void {
     async function against(behaviour: Behaviour): Promise<{ server: TestServer; channel: Channel }> {
       const server = await harness.serve(behaviour, null)
       undo.push(() => server.close())
-      return { server, channel: open(harness.config(server.port, false), tools(['127.0.0.0/8'])) }
+      const limited = tools(['127.0.0.0/8'], undefined, behaviour === 'is silent' ? SILENCE_MS : undefined)
+      return { server, channel: open(harness.config(server.port, false), limited) }
     }
 
     test('delivers, with title, figures, links and delivery id', async () => {
