@@ -1,9 +1,16 @@
 /** What can be configured of analytics. */
 import type { ConfigOf } from '../base/config-key.ts'
 import { bool, integer, integers, number, seconds, text } from '../base/config-key.ts'
-import { err } from '../base/result.ts'
+import { err, ok } from '../base/result.ts'
 import { isTimeZone } from './zone.ts'
 
+const horizons = integers('analytics.prediction_horizons', [15, 30, 60, 120], {
+  env: 'ANALYTICS_PREDICTION_HORIZONS',
+  live: true,
+  min: 1,
+  max: 10_080,
+  help: 'How far forecasts look ahead, in minutes.',
+})
 const timeZone = text('analytics.time_zone', 'UTC', {
   pattern: /^[A-Za-z0-9_+\-/]{1,64}$/,
   expected: 'a time zone such as Europe/Vienna',
@@ -16,13 +23,13 @@ export const analyticsKeys = {
     live: true,
     help: 'Whether models are trained and forecasts are made.',
   }),
-  predictionHorizons: integers('analytics.prediction_horizons', [15, 30, 60, 120], {
-    env: 'ANALYTICS_PREDICTION_HORIZONS',
-    live: true,
-    min: 1,
-    max: 10_080,
-    help: 'How far forecasts look ahead, in minutes.',
-  }),
+  predictionHorizons: {
+    ...horizons,
+    parse(raw: unknown) {
+      const parsed = horizons.parse(raw)
+      return parsed.ok ? ok([...new Set(parsed.value)]) : parsed
+    },
+  } as typeof horizons,
   anomalyThreshold: number('analytics.anomaly_threshold', 2.5, {
     env: 'ANALYTICS_ANOMALY_THRESHOLD',
     min: 0.5,
