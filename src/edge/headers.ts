@@ -48,6 +48,8 @@ export function toUpstream(request: IncomingMessage, requestId: string, keepUpgr
     'http',
   )
   if (request.headers.host !== undefined) headers.push('X-Forwarded-Host', request.headers.host)
+  // HTTP/1.0 has none (health checks of old balancers); a process is asked in HTTP/1.1, which needs one.
+  else headers.push('Host', 'localhost')
   if (keepUpgrade) headers.push('Connection', 'Upgrade', 'Upgrade', 'websocket')
   else if (request.headers['transfer-encoding'] !== undefined) headers.push('Transfer-Encoding', 'chunked')
   // Left to itself, Node would announce a body in chunks for every POST that has none.

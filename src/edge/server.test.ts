@@ -226,6 +226,16 @@ describe('a request', () => {
     expect(text).not.toContain('transfer-encoding":"chunked')
   })
 
+  test('of HTTP/1.0, which names no host, is answered', async () => {
+    const { port, backend } = await edgeWith()
+    await backend(mirror)
+    const client = raw(port)
+    client.socket.write('GET /old HTTP/1.0\r\n\r\n')
+    await client.ended
+    expect(client.received()).toMatch(/^HTTP\/1\.1 200 /)
+    expect(client.received()).toContain('"url":"/old"')
+  })
+
   test('may be pipelined: answers come in order', async () => {
     const { port, backend } = await edgeWith()
     await backend(async (request, response) => {
