@@ -122,6 +122,8 @@ function page(status: number, title: string, text: string, more = ''): RawReply 
       'content-type': 'text/html; charset=utf-8',
       'content-security-policy': `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'`,
       'x-robots-tag': 'noindex',
+      // Without it the button's request would name no origin, and be refused as one from a foreign page.
+      'referrer-policy': 'same-origin',
     },
     body: `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

@@ -16,7 +16,7 @@ import { acknowledge, deeds } from './act.tsx'
 import { Detail } from './detail.tsx'
 import type { Alert, AlertsAnswer } from './types.ts'
 import { API } from './types.ts'
-import { ended, figure, lasting, limit, plural } from './words.ts'
+import { ended, figure, isBelow, isOwn, lasting, limit, plural } from './words.ts'
 
 const OPEN_MAX = 200
 const OVER_MAX = 30
@@ -36,7 +36,8 @@ export function AlertsView({ id }: { id: string | null }) {
       list(`${open}&limit=${OPEN_MAX}`),
       list(`status=resolved&limit=${OVER_MAX}`),
     ])
-    return { open: first, over: second } satisfies Lists
+    const newest = [...second.alerts].sort((a, b) => (a.resolved_at! < b.resolved_at! ? 1 : -1))
+    return { open: first, over: { ...second, alerts: newest } } satisfies Lists
   })
   const { answer, problem } = asked.value
   const all = answer ? [...answer.open.alerts, ...answer.over.alerts] : null
@@ -69,12 +70,12 @@ export function AlertsView({ id }: { id: string | null }) {
           go(`/ops/alerts/${encodeURIComponent(next.id)}`)
           document.querySelector(`[data-alert="${CSS.escape(next.id)}"]`)?.scrollIntoView({ block: 'nearest' })
         }
-      } else if (event.key === 'a' && alert && needs(alert) && cannot('operator') === null) {
-        acknowledge(alert.id).then(
-          () => deeds.value++,
-          () => deeds.value++,
-        )
-      } else if (event.key === 's' && alert && alert.status !== 'resolved' && cannot('operator') === null) {
+      } else if (id && event.key === 'a' && (!alert || needs(alert)) && cannot('operator') === null) {
+        const done = () => {
+          deeds.value++
+        }
+        acknowledge(id).then(done, done)
+      } else if (id && event.key === 's' && alert?.status !== 'resolved' && cannot('operator') === null) {
         event.preventDefault()
         silencing.value = true
       } else if (event.key === 'e' && alert && isOwn(alert)) go(`/ops/rules/${encodeURIComponent(alert.rule_id)}`)
@@ -138,8 +139,6 @@ export function AlertsView({ id }: { id: string | null }) {
 }
 
 const needs = (alert: Alert) => alert.status === 'active'
-/** Has a rule here; others come from another system. */
-export const isOwn = (alert: Alert) => !alert.rule_id.startsWith('posted:')
 
 function Entry({ alert, current }: { alert: Alert; current: boolean }) {
   const over = alert.status === 'resolved'
@@ -184,8 +183,6 @@ function entryWords(alert: Alert): string {
     return `${value}, ${alert.suppressed_by?.startsWith('rule:') ? `while ${alert.suppressed_by.slice(5)} fires` : 'silenced'}`
   return value
 }
-
-export const isBelow = (alert: Alert) => alert.metadata.condition === 'lt' || alert.metadata.condition === 'lte'
 
 // -------------------------------------------------------------------------------------------------- history
 

@@ -211,7 +211,6 @@ function Difference({ answer }: { answer: Answer }) {
         {row('Fired', (o) => o.fired)}
         {row('Confirmed real', verdicts('real'))}
         {row('Marked as noise', verdicts('noise'))}
-        {row('Notices', (o) => o.notices_total)}
         {row('Notices a week', (o) => Math.round((o.notices_total * 7) / DAYS))}
         {row('Flaps', (o) => o.flaps)}
         {row('Told after, median', told)}

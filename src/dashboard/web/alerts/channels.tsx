@@ -118,9 +118,9 @@ function Item({ channel, edit }: { channel: Channel; edit: () => void }) {
       />
       <div>
         <div class="item-head">
-          <h3 id={`channel-${channel.id}`}>
+          <h2 id={`channel-${channel.id}`}>
             {channel.name} <span class="small quiet">{channel.id}</span>
-          </h3>
+          </h2>
           <span class="when">
             {channel.last_success_at
               ? `last delivery ${ago(Date.parse(channel.last_success_at), now.value)}`

@@ -11,7 +11,6 @@ import { hhmmss, moment } from '../format.ts'
 import { Icon, type IconName } from '../icons.tsx'
 import { line, now } from '../live.ts'
 import { Act, acknowledge, deeds } from './act.tsx'
-import { isBelow, isOwn } from './alerts.tsx'
 import { Attempts, DeliveryState } from './deliveries.tsx'
 import { Ask } from './dialog.tsx'
 import { rises } from './panel.tsx'
@@ -19,7 +18,7 @@ import { SilenceDialog } from './silences.tsx'
 import { useSeries } from './track.ts'
 import type { AlertDetail, DeliveriesAnswer, Severity, TimelineEntry } from './types.ts'
 import { API } from './types.ts'
-import { ABOVE, ended, figure, lasting, limit, suppressor } from './words.ts'
+import { ABOVE, ended, figure, isBelow, isOwn, lasting, limit, suppressor } from './words.ts'
 
 interface Known {
   readonly alert: AlertDetail

@@ -102,7 +102,7 @@ function Item({ silence }: { silence: Silence }) {
       <Icon name="silence" class={silence.state === 'active' ? '' : 'sev-none'} />
       <div>
         <div class="item-head">
-          <h3>{silence.comment}</h3>
+          <h2>{silence.comment}</h2>
           <span class="when">
             {silence.state}, {period}
           </span>

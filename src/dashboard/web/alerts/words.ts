@@ -56,3 +56,7 @@ export function matcherText({ name, value, is_regex, is_equal }: Silence['matche
 }
 
 export const plural = (n: number, one: string, many = `${one}s`) => `${formatExact(n)} ${n === 1 ? one : many}`
+
+/** Has a rule here; others come from another system. */
+export const isOwn = (alert: Alert) => !alert.rule_id.startsWith('posted:')
+export const isBelow = (alert: Alert) => alert.metadata.condition === 'lt' || alert.metadata.condition === 'lte'
