@@ -42,7 +42,7 @@ function run(rules: readonly Rule[], metrics: number, breaching: number) {
       log: silentLog,
       port: {
         postMessage(message: FromWatcher) {
-          if (message.kind === 'alive') evaluations = message.evaluations
+          if (message.kind !== 'group') return
           else {
             changes += message.changes.length
             queue.push(() => hear({ kind: 'done', seq: message.seq }))

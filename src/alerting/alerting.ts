@@ -21,6 +21,8 @@ import type { Evaluate } from './history.ts'
 import type { Alert } from './record.ts'
 import { SEVERITIES } from './rule.ts'
 import { defaultRules } from './rules/defaults.ts'
+import { RuleFiles } from './rules/files.ts'
+import type { FileProblem } from './rules/prometheus.ts'
 import { Rules } from './rules/rules.ts'
 import { type Oracles, TimedRules } from './rules/timed.ts'
 import type { ChannelFacts } from './stages.ts'
@@ -35,6 +37,8 @@ export interface AlertingOptions {
   readonly telemetry: Telemetry
   readonly config: () => AlertingConfig
   readonly channel: (id: string) => ChannelFacts | null
+  /** The folder of rule files. */
+  readonly rulesDir: string
   /** Notices were put into the outbox. */
   readonly onNotices: () => void
   /** Alerts changed, and that is durable. */
@@ -55,6 +59,8 @@ export interface Alerting {
   backtest(request: BacktestRequest): Promise<Backtest>
   suggest(request: Omit<BacktestRequest, 'stored'>): Promise<Suggestion>
   timed(): TimedRules | null
+  /** What is wrong with the rule files as they are. */
+  fileProblems(): readonly FileProblem[]
   /** Why alerting would miss something just now; null: it would not. */
   ailment(): string | null
   /** Ends timers; groups of the watcher are still taken until `close`. */
@@ -65,6 +71,8 @@ export interface Alerting {
 /** What alerting asks of the rooms before it; a part that is absent keeps its rules still, or leaves its answer out. */
 export interface Sources extends Omit<Oracles, 'evaluate'> {
   readonly evaluate: Evaluate
+  /** Why an expression cannot be read; null when it can. */
+  checkExpr(expr: string): Promise<string | null>
   correlated?(alert: Alert, from: Millis, until: Millis): Promise<readonly CorrelatedChange[]>
 }
 
@@ -79,6 +87,7 @@ export function startAlerting(options: AlertingOptions): Alerting {
   const { port1: port, port2: portOfWatcher } = new MessageChannel()
   let timed: TimedRules | null = null
   let sources: Sources | null = null
+  let files: RuleFiles | null = null
   const asked = (): Sources => {
     if (!sources) throw unavailable('History cannot be read yet.')
     return sources
@@ -172,6 +181,15 @@ export function startAlerting(options: AlertingOptions): Alerting {
         },
       })
       for (const rule of rules.all()) if (rule.enabled && !isWatched(rule)) timed.setRule(rule.id, rule)
+      files = new RuleFiles({
+        dir: options.rulesDir,
+        scheduler,
+        log,
+        checkExpr: (expr) => given.checkExpr(expr),
+        taken: () => rules.all().flatMap((rule) => (rule.provenance === 'file' ? [] : [rule.id])),
+        apply: (drafts, kept, remembered) => engine.applyFiles(drafts, kept, remembered),
+        given: () => store.switch('rule_files'),
+      })
     },
     explain: (alert) =>
       explain(alert, {
@@ -191,6 +209,7 @@ export function startAlerting(options: AlertingOptions): Alerting {
       }),
     suggest: (request) => suggest(request, asked().evaluate),
     timed: () => timed,
+    fileProblems: () => files?.problems ?? [],
     ailment() {
       if (!engine.active) return 'alerting is switched off'
       const silent = clock.monotonic() - heardAt
@@ -198,6 +217,7 @@ export function startAlerting(options: AlertingOptions): Alerting {
     },
     stop() {
       timed?.stop()
+      files?.stop()
     },
     close() {
       engine.stop()

@@ -26,7 +26,7 @@ import type { Notice, NoticeEvent } from './notice.ts'
 import { finite, noticeAlert, openAlert, silenceLabels } from './opening.ts'
 import { type Alert, rankOf } from './record.ts'
 import type { Rule } from './rule.ts'
-import type { RuleDraft, RulePatch, Rules } from './rules/rules.ts'
+import { complete, type RuleDraft, type RulePatch, type Rules } from './rules/rules.ts'
 import { afterHolding, type ChannelFacts, judge, type Knowledge, type News, routesOf, type Verdict } from './stages.ts'
 import type { AlertStore } from './store.ts'
 import {
@@ -117,6 +117,8 @@ export class Engine {
   #stopped = false
   /** `rule key`: how often a person has moved the watch; those never moved are left out. */
   #generations = new Map<string, number>()
+  /** Rules that the watcher has. */
+  readonly #watched: Set<string>
   #silences = new Map<string, CompiledSilence>()
   #activeSilences = new Set<string>()
   #active: boolean
@@ -131,6 +133,7 @@ export class Engine {
     this.#store = options.store
     this.#rules = options.rules
     this.#active = active
+    this.#watched = new Set(this.#rules.all().flatMap((rule) => (rule.enabled && isWatched(rule) ? [rule.id] : [])))
     this.#readState()
   }
 
@@ -403,6 +406,28 @@ export class Engine {
     this.#rules.check(rule, this.#channelExists)
   }
 
+  /**
+   * Makes the rules of files these, in one transaction: new ones come, changed ones change, those that are neither among
+   * them nor kept go. `given` says which file gave which, for the next start.
+   */
+  applyFiles(drafts: readonly RuleDraft[], kept: ReadonlySet<string>, given: string): void {
+    const by = { by: 'rule file', claim: null }
+    const wanted = new Map(drafts.map((draft) => [draft.id, draft]))
+    this.#turn((turn) => {
+      for (const { id, provenance } of this.#rules.all()) {
+        if (provenance === 'file' && !wanted.has(id) && !kept.has(id)) this.deleteRule(id, null, by)
+      }
+      for (const draft of drafts) {
+        if (!this.#rules.get(draft.id)) this.createRule(draft, by)
+        else {
+          const { id: _id, version: _version, createdAt: _created, ...patch } = complete(draft, turn.now)
+          this.changeRule(draft.id, patch, null, by)
+        }
+      }
+      this.#store.setSwitch('rule_files', given)
+    })
+  }
+
   #channelExists = (id: string): boolean => this.#options.channel(id) !== null
 
   /** Ends what fires by `rule`; answers where its watches stand under `next`. */
@@ -425,7 +450,11 @@ export class Engine {
   #announce(id: string, rule: Rule | null, watches: readonly StoredWatch[]): void {
     const watched = rule?.enabled && isWatched(rule) ? rule : null
     const timed = rule?.enabled && !isWatched(rule) ? rule : null
-    this.#options.toWatcher({ kind: 'rule', id, rule: watched, watches: watched ? watches : [] })
+    if (watched || this.#watched.has(id)) {
+      this.#options.toWatcher({ kind: 'rule', id, rule: watched, watches: watched ? watches : [] })
+    }
+    if (watched) this.#watched.add(id)
+    else this.#watched.delete(id)
     this.#options.onTimedRule(id, timed)
   }
 

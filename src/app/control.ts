@@ -2,7 +2,7 @@
  * Control: the process of the operations brain. One straight function builds each part from those above it; stopping
  * walks back. ARCHITECTURE.md draws its threads.
  */
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { MessageChannel } from 'node:worker_threads'
 import { postedAlerts, startAlerting, startDelivery } from '../alerting/index.ts'
 import { alertingRoutes } from '../alerting/routes.ts'
@@ -175,6 +175,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       telemetry,
       config: alertingConfig,
       channel: (id) => delivery.channels.get(id),
+      rulesDir: resolve('config/rules'),
       onNotices: () => delivery.outbox.wake(),
     })
     undo.push(() => alerting.close())
@@ -228,6 +229,10 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       evaluate(text, start, end, step, signal) {
         const args = { text, start, end, step, limit: 0, lookbackMs: null, stats: false }
         return queries.call('evaluate', args, signal ? { signal } : {})
+      },
+      async checkExpr(expr) {
+        const { status, body } = await queries.call('format', expr)
+        return status === 200 ? null : (JSON.parse(new TextDecoder().decode(body)) as { error: string }).error
       },
     })
     undo.push(() => alerting.stop())
