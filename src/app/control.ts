@@ -40,6 +40,7 @@ import { metricsRoutes } from '../metrics/routes.ts'
 import { auditRows } from '../storage/audit.ts'
 import { lockDirectory } from '../storage/lock.ts'
 import { openSecretBox } from '../storage/secrets.ts'
+import { alertingSources } from './alerting-sources.ts'
 import type { Child } from './child.ts'
 import { configRoutes } from './config-routes.ts'
 import { openConfigStore } from './config-store.ts'
@@ -225,16 +226,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       config: () => config.current.values.metrics,
     })
     undo.push(() => queries.stop())
-    alerting.attach({
-      evaluate(text, start, end, step, signal) {
-        const args = { text, start, end, step, limit: 0, lookbackMs: null, stats: false }
-        return queries.call('evaluate', args, signal ? { signal } : {})
-      },
-      async checkExpr(expr) {
-        const { status, body } = await queries.call('format', expr)
-        return status === 200 ? null : (JSON.parse(new TextDecoder().decode(body)) as { error: string }).error
-      },
-    })
+    alerting.attach(alertingSources({ queries, analytics: () => analytics, clock }))
     undo.push(() => alerting.stop())
 
     let ofFront: readonly TelemetryFamily[] = []

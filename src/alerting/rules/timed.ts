@@ -2,11 +2,11 @@
  * Rules that samples alone do not move, evaluated by timer in the main thread: expressions, anomalies, forecasts. Each
  * series of an answer is a watch, moved by the same `step` as any other.
  *
- *   expression   a series that is in the answer breaches, one that is not is clear
+ *   expression   a series that is in the answer breaches
  *   anomaly      breaches from a score of 0.5 on
  *   forecast     breaches while the near edge of an earned forecast's interval does
  *
- * An evaluation that fails moves nothing, and for a while after a start nothing clears: sources have to come back first.
+ * A series that is not in the answer is clear. An evaluation that fails moves nothing, and for a while after a start nothing clears: sources have to come back first.
  */
 import { messageOf } from '../../base/errors.ts'
 import { newId } from '../../base/id.ts'
@@ -230,7 +230,7 @@ export class TimedRules {
       }
     }
     const settling = clock.monotonic() - this.#startedAt < Math.max(GRACE_MS, 2 * this.#options.intervalMs())
-    if (rule.source.kind === 'expr' && !settling) {
+    if (!settling) {
       for (const [key, standing] of standings) {
         if (!present.has(key) && standing.watch.kind !== 'idle') move(key, standing, 'clear', standing.value)
       }

@@ -1,0 +1,68 @@
+/** What alerting asks of metrics and analytics: expressions and samples, anomalies, forecasts, what else moved. */
+import type { Sources } from '../alerting/index.ts'
+import type { Analytics } from '../analytics/index.ts'
+import type { Clock } from '../base/clock.ts'
+import { MINUTE } from '../base/time.ts'
+import { apiName, knownMetric, type Labels, labelsOf, PLATFORM_LABEL, type QueryService } from '../metrics/index.ts'
+
+export interface AlertingSourcesDeps {
+  readonly queries: QueryService
+  /** Built after alerting. */
+  readonly analytics: () => Pick<Analytics, 'anomalies' | 'forecasts'>
+  readonly clock: Clock
+}
+
+/** An onset counts as a present anomaly for so long: detection raises one, and another when it goes on. */
+const ANOMALOUS_MS = 5 * MINUTE
+const ANOMALIES_MAX = 1000
+const CORRELATED_MAX = 20
+
+export function alertingSources({ queries, analytics, clock }: AlertingSourcesDeps): Sources {
+  return {
+    evaluate(text, start, end, step, signal) {
+      const args = { text, start, end, step, limit: 0, lookbackMs: null, stats: false }
+      return queries.call('evaluate', args, signal ? { signal } : {})
+    },
+    async checkExpr(expr) {
+      const { status, body } = await queries.call('format', expr)
+      return status === 200 ? null : (JSON.parse(new TextDecoder().decode(body)) as { error: string }).error
+    },
+    async anomalies(metric) {
+      const since = clock.now() - ANOMALOUS_MS
+      const found = analytics().anomalies.list({ metricName: apiName(metric), since, limit: ANOMALIES_MAX })
+      const strongest = new Map<string, { labels: Labels; score: number }>()
+      for (const { labels: pairs, score } of found) {
+        const labels = labelsOf(metric, pairs)
+        const key = JSON.stringify(labels)
+        if (score > (strongest.get(key)?.score ?? -1)) strongest.set(key, { labels, score })
+      }
+      return [...strongest.values()]
+    },
+    async forecasts(metric, horizonMinutes) {
+      const all = analytics().forecasts.latest(apiName(metric))
+      // The rule's own horizon, or the next one that is forecast.
+      const one = all
+        .filter(({ horizon }) => horizon >= horizonMinutes)
+        .reduce<(typeof all)[number] | null>((a, b) => (a === null || b.horizon < a.horizon ? b : a), null)
+      if (!one) return []
+      // A forecast is of the platform's own series, or of a metric that has one series alone.
+      const labels = labelsOf(metric, knownMetric(metric) ? { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1] } : {})
+      return [{ labels, lower: one.lower80, upper: one.upper80, earned: one.standing === 'in_use' }]
+    },
+    async correlated(alert, since, until) {
+      const own = JSON.stringify(alert.labels)
+      return analytics()
+        .anomalies.list({ since, until, limit: 10 * CORRELATED_MAX })
+        .map((one) => ({
+          metricName: one.metricName,
+          labels: labelsOf(one.metricName.replaceAll('.', '_'), one.labels),
+          startedAt: one.at,
+          strength: one.score,
+          description: one.description,
+        }))
+        .filter(({ labels }) => JSON.stringify(labels) !== own)
+        .sort((a, b) => b.strength - a.strength)
+        .slice(0, CORRELATED_MAX)
+    },
+  }
+}
