@@ -23,6 +23,7 @@ export function alertingSources({ queries, analytics, clock }: AlertingSourcesDe
       const args = { text, start, end, step, limit: 0, lookbackMs: null, stats: false }
       return queries.call('evaluate', args, signal ? { signal } : {})
     },
+    selectors: (expr) => queries.call('selectors', expr),
     async checkExpr(expr) {
       const { status, body } = await queries.call('format', expr)
       return status === 200 ? null : (JSON.parse(new TextDecoder().decode(body)) as { error: string }).error

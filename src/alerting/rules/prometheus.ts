@@ -110,6 +110,8 @@ function draftOf(
     severity: severityOf(labels.severity),
     channels: CHANNELS,
     cooldownMs: 0,
+    // As in Prometheus: what an expression does not name any more is over.
+    noData: 'resolve',
     forMs: durationOf(rule.for, `${here}: for`, wrong),
     recoverForMs: durationOf(rule.keep_firing_for, `${here}: keep_firing_for`, wrong),
     extraLabels: labels,

@@ -6,7 +6,9 @@
  *   anomaly      breaches from a score of 0.5 on
  *   forecast     breaches while the near edge of an earned forecast's interval does
  *
- * A series that is not in the answer is clear. An evaluation that fails moves nothing, and for a while after a start nothing clears: sources have to come back first.
+ * A series that is not in the answer is clear; but an expression that has lost the samples it was made of says nothing
+ * (unless the rule's `no_data` is `resolve`). An evaluation that fails moves nothing, and for a while after a start
+ * nothing clears: sources have to come back first.
  */
 import { messageOf } from '../../base/errors.ts'
 import { newId } from '../../base/id.ts'
@@ -14,7 +16,7 @@ import type { Log } from '../../base/log.ts'
 import type { Cancel, Scheduler } from '../../base/scheduler.ts'
 import type { Millis } from '../../base/time.ts'
 import { MINUTE } from '../../base/time.ts'
-import { type Evaluated, type Labels, sortLabels } from '../../metrics/index.ts'
+import { type Evaluated, type Labels, labelValue, METRIC_NAME, sortLabels } from '../../metrics/index.ts'
 import { idle, step, type Watch } from '../alert.ts'
 import { breaches, type Level, type Rule } from '../rule.ts'
 import { isPlatform, labelTest, seriesKey, storedMetric } from '../series.ts'
@@ -37,6 +39,8 @@ export interface ForecastEdge {
 /** What rules ask of the rooms before; a part that is absent keeps its rules still. Names are stored names. */
 export interface Oracles {
   evaluate(expr: string, at: Millis): Promise<Evaluated>
+  /** The selectors in an expression, each as a text. */
+  selectors(expr: string): Promise<readonly string[]>
   anomalies?(metric: string): Promise<readonly AnomalyScore[]>
   forecasts?(metric: string, horizonMinutes: number): Promise<readonly ForecastEdge[]>
 }
@@ -157,7 +161,7 @@ export class TimedRules {
       const seen = await this.#see(rule, at)
       if (this.#rules.get(rule.id) !== timed) return // edited meanwhile
       if (seen) {
-        const { changes, settle } = this.#moves(timed, seen, at)
+        const { changes, settle } = this.#moves(timed, seen, at, await this.#blind(timed, seen, at))
         apply(changes)
         settle()
       }
@@ -205,7 +209,33 @@ export class TimedRules {
     }
   }
 
-  #moves(timed: Timed, seen: readonly Seen[], at: Millis): { changes: Change[]; settle: () => void } {
+  /** Keys of watches of an expression that are not in the answer because the samples behind them have stopped. */
+  async #blind({ rule, standings }: Timed, seen: readonly Seen[], at: Millis): Promise<ReadonlySet<string>> {
+    const { oracles } = this.#options
+    const blind = new Set<string>()
+    if (rule.source.kind !== 'expr' || rule.noData === 'resolve') return blind
+    const present = new Set(seen.map(({ labels }) => seriesKey(labels)))
+    const gone = [...standings].filter(([key, { watch }]) => watch.kind === 'firing' && !present.has(key))
+    if (gone.length === 0) return blind
+    const selectors = await oracles.selectors(rule.source.expr)
+    const sources: Labels[] = []
+    for (const selector of selectors) {
+      for (const { labels } of (await oracles.evaluate(selector, at)).series) sources.push(labels as Labels)
+    }
+    for (const [key, { labels }] of gone) {
+      // A source of this watch agrees with it in every label that both have.
+      const alive = sources.some((source) => labels.every(([name, value]) => agrees(source, name, value)))
+      if (!alive && selectors.length > 0) blind.add(key)
+    }
+    return blind
+  }
+
+  #moves(
+    timed: Timed,
+    seen: readonly Seen[],
+    at: Millis,
+    blind: ReadonlySet<string>,
+  ): { changes: Change[]; settle: () => void } {
     const { rule, standings } = timed
     const { clock } = this.#options.scheduler
     const changes: Change[] = []
@@ -232,7 +262,8 @@ export class TimedRules {
     const settling = clock.monotonic() - this.#startedAt < Math.max(GRACE_MS, 2 * this.#options.intervalMs())
     if (!settling) {
       for (const [key, standing] of standings) {
-        if (!present.has(key) && standing.watch.kind !== 'idle') move(key, standing, 'clear', standing.value)
+        if (!present.has(key) && !blind.has(key) && standing.watch.kind !== 'idle')
+          move(key, standing, 'clear', standing.value)
       }
     }
     return {
@@ -247,6 +278,11 @@ export class TimedRules {
       },
     }
   }
+}
+
+function agrees(source: Labels, name: string, value: string): boolean {
+  const own = labelValue(source, name)
+  return name === METRIC_NAME || own === '' || own === value
 }
 
 /** Of a forecast's interval, the edge that is least likely to breach. */

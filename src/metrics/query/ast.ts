@@ -160,3 +160,25 @@ export function unwrap(expr: Expr): Expr {
   while (inner.kind === 'paren') inner = inner.expr
   return inner
 }
+
+/** Every selector of an expression, in the order of its text. */
+export function selectorsOf(expr: Expr): VectorSelector[] {
+  switch (expr.kind) {
+    case 'vector':
+      return [expr]
+    case 'matrix':
+      return [expr.selector]
+    case 'subquery':
+    case 'paren':
+    case 'unary':
+      return selectorsOf(expr.expr)
+    case 'call':
+      return expr.args.flatMap(selectorsOf)
+    case 'aggregate':
+      return [...(expr.param ? selectorsOf(expr.param) : []), ...selectorsOf(expr.expr)]
+    case 'binary':
+      return [...selectorsOf(expr.left), ...selectorsOf(expr.right)]
+    default:
+      return []
+  }
+}

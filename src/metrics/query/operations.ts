@@ -9,6 +9,7 @@ import { sampleBuffer } from '../metrics.ts'
 import type { PointsAnswer, PointsRequest } from '../points.ts'
 import { readPoints } from '../points.ts'
 import { type SeriesTop, seriesTop } from '../series-top.ts'
+import { selectorsOf } from './ast.ts'
 import type { Context, Environment, Limits, QueryErrorType } from './context.ts'
 import { DEFAULT_DIALECT, QueryError } from './context.ts'
 import { evaluateQuery } from './evaluate.ts'
@@ -16,7 +17,7 @@ import { answerJson, JsonWriter, metricJson } from './json.ts'
 import { compareLabels } from './labelset.ts'
 import { ParseError } from './lex.ts'
 import { parse, parseSelector } from './parse.ts'
-import { print } from './print.ts'
+import { print, printSelector } from './print.ts'
 
 /** What the flag says. */
 export const RUN = 0
@@ -165,6 +166,16 @@ export function queryOperations(options: OperationsOptions) {
 
     format(text: string): ApiAnswer {
       return answered(() => ({ status: 200, body: success(print(parameter('query', () => parse(text)))) }))
+    },
+
+    /** Texts of the selectors in an expression, without their shifts in time. Throws `AppError` 422. */
+    selectors(text: string): string[] {
+      try {
+        return [...new Set(selectorsOf(parse(text)).map(printSelector))]
+      } catch (error) {
+        if (error instanceof ParseError) throw new AppError(422, 'query_unreadable', error.message)
+        throw error
+      }
     },
 
     /** For other rooms. Throws `AppError` 422. */

@@ -54,7 +54,8 @@ function printMatching({ card, on, labels, include, fillLeft, fillRight }: Match
 
 const printLabel = (label: string) => (LABEL.test(label) ? label : quote(label))
 
-function printSelector({ name, matchers, extended }: VectorSelector): string {
+/** A selector without its shift in time. */
+export function printSelector({ name, matchers, extended }: VectorSelector): string {
   const plain = NAME.test(name)
   const inner = matchers
     .filter((matcher) => name === '' || matcher.name !== '__name__')

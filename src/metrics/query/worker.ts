@@ -48,6 +48,7 @@ export function runQueryWorker(): void {
     points: operations.points,
     top: operations.top,
     ids: operations.ids,
+    selectors: operations.selectors,
   } satisfies QueryWorkerOperations)
   warmUp(limits, setImmediate)
 }
