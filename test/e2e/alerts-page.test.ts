@@ -209,7 +209,7 @@ describe.skipIf(chromium === null)('the pages of alerting', () => {
 
     await page.getByRole('link', { name: 'Silences' }).click()
     const listed = page.getByRole('article').filter({ hasText: 'moving the south shop' })
-    await listed.getByText('hid 1 alert, 1 of them fire now').waitFor()
+    await listed.getByText('hid 1 alert, 1 of them fires now').waitFor()
     expect(await listed.innerText()).toContain('shop="south"')
     await picture(page, 'silences')
     expect(await violations(page)).toEqual([])

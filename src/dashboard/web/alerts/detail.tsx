@@ -16,7 +16,7 @@ import { Ask } from './dialog.tsx'
 import { rises } from './panel.tsx'
 import { SilenceDialog } from './silences.tsx'
 import { useSeries } from './track.ts'
-import type { AlertDetail, DeliveriesAnswer, Severity, TimelineEntry } from './types.ts'
+import type { AlertDetail, DeliveriesAnswer, Explanation, Severity, TimelineEntry } from './types.ts'
 import { API } from './types.ts'
 import { ABOVE, ended, figure, isBelow, isOwn, lasting, limit, suppressor } from './words.ts'
 
@@ -233,6 +233,53 @@ function Why({ alert }: { alert: AlertDetail }) {
           </ul>
         </div>
       </div>
+      <ChangedWithIt alert={alert} />
+    </section>
+  )
+}
+
+/** Other series that moved at that time, where analytics saw any. */
+function ChangedWithIt({ alert }: { alert: AlertDetail }) {
+  const { asked } = useAsked(`explain ${alert.id}`, 60_000, (signal) =>
+    call<Explanation>('GET', `${API}/alerts/${encodeURIComponent(alert.id)}/explain`, undefined, signal),
+  )
+  const rows = asked.value.answer?.correlated ?? []
+  if (rows.length === 0) return null
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard
+    <section class="table-wrap" tabIndex={0} aria-label="What changed with it">
+      <table class="table">
+        <thead>
+          <tr>
+            <th scope="col">Changed with it</th>
+            <th scope="col">How</th>
+            <th scope="col" class="n">
+              Began
+            </th>
+            <th scope="col" class="n wide-col">
+              Before the breach
+            </th>
+            <th scope="col" class="n">
+              Strength
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={row.metric_name + row.started_at + labelsText(row.labels)}>
+              <td>
+                <a class="row" href={`/ops/metrics/${encodeURIComponent(row.metric_name)}`}>
+                  {row.metric_name}
+                </a>
+              </td>
+              <td>{row.description}</td>
+              <td class="n">{stamp(Date.parse(row.started_at))}</td>
+              <td class="n wide-col">{row.seconds_before > 0 ? lasting(row.seconds_before * 1000) : '–'}</td>
+              <td class="n">{row.strength.toFixed(2)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
     </section>
   )
 }

@@ -44,7 +44,7 @@ export function Silences() {
           {answer &&
             (open.length === 0
               ? 'Nothing is silenced.'
-              : `${plural(open.length, 'silence')} in effect or planned; ${hiding === 0 ? 'nothing fires under them' : `${plural(hiding, 'alert fires', 'alerts fire')} under them, and nobody is told`}.`)}
+              : `${plural(open.length, 'silence')} in effect or planned; ${hiding === 0 ? `nothing fires under ${open.length === 1 ? 'it' : 'them'}` : `${plural(hiding, 'alert fires', 'alerts fire')} under ${open.length === 1 ? 'it' : 'them'}, and nobody is told`}.`)}
           {why && <span class="quiet"> {why} to make or end one.</span>}
         </p>
       </div>
@@ -119,7 +119,7 @@ function Item({ silence }: { silence: Silence }) {
           <span>
             {hidden.total === 0
               ? 'hid nothing'
-              : `hid ${plural(hidden.total, 'alert')}${hidden.open > 0 ? `, ${hidden.open} of them fire now` : ''}`}
+              : `hid ${plural(hidden.total, 'alert')}${hidden.open > 0 ? `, ${hidden.open} of them ${hidden.open === 1 ? 'fires' : 'fire'} now` : ''}`}
           </span>
         </p>
         {hidden.alerts.length > 0 && (

@@ -58,6 +58,17 @@ export interface AlertDetail extends Alert {
   readonly timeline: readonly TimelineEntry[]
 }
 
+export interface Explanation {
+  readonly correlated: readonly {
+    readonly metric_name: string
+    readonly labels: Readonly<Record<string, string>>
+    readonly started_at: string
+    readonly seconds_before: number
+    readonly strength: number
+    readonly description: string
+  }[]
+}
+
 export interface Delivery {
   readonly id: string
   readonly channel_id: string
