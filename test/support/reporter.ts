@@ -19,6 +19,7 @@ export default class Summary implements Reporter {
       for (const test of module.children.allTests()) {
         const { state } = test.result()
         count[state === 'pending' ? 'failed' : state]++
+        if (test.diagnostic()?.flaky) process.stdout.write(`passed only when run again: ${test.fullName}\n`)
       }
       // A file that could not be loaded has no tests that could fail.
       count.failed += module.errors().length
