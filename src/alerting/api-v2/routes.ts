@@ -21,7 +21,7 @@ import type { Delivery } from '../index.ts'
 import type { Alert } from '../record.ts'
 import type { Condition, Rule } from '../rule.ts'
 import type { Rules } from '../rules/rules.ts'
-import type { AlertStore } from '../store.ts'
+import { type AlertCursor, type AlertStore, cursorOf } from '../store.ts'
 import type { CompiledSilence, Silence, SilenceMatcher } from '../suppress/silence.ts'
 import { MatcherError, parseMatcher, testOf } from './matcher.ts'
 import { fingerprint, labelsOfPost, POSTED, type PostedAlert, type PostedAlerts } from './posted.ts'
@@ -46,6 +46,10 @@ const COMPATIBLE = '0.25.0'
 const POST_BYTES = 16 * 1024 * 1024
 /** Most alerts of one post, and of one answer. */
 const ALERTS_MAX = 20_000
+const PAGE = 500
+/** Most alerts beside the rules. */
+const LISTED_MAX = 2000
+const OPEN = { statuses: ['active', 'acknowledged', 'suppressed'], sort: 'needs_attention' } as const
 const JSON_TYPE = { 'content-type': 'application/json' }
 
 export function alertmanagerRoutes(deps: AlertmanagerRoutesDeps): Route[] {
@@ -158,8 +162,8 @@ function gettable(deps: AlertmanagerRoutesDeps, alert: Alert): Gettable {
   }
 }
 
-/** What the query of a list asks for. */
-function selected(deps: AlertmanagerRoutesDeps, { query }: Request): { alert: Alert; shown: Gettable }[] {
+/** What the query of a list asks for, page by page: nothing else waits for a long list. */
+async function* selected(deps: AlertmanagerRoutesDeps, { query }: Request) {
   const flag = (name: string) => {
     const text = query.get(name)
     if (text === null || text === '') return true
@@ -172,22 +176,24 @@ function selected(deps: AlertmanagerRoutesDeps, { query }: Request): { alert: Al
   const tests = matchers.map((matcher) => ({ name: matcher.name, test: testOf(matcher) }))
   const receiver = query.get('receiver')
   const ofReceiver = receiver === null || receiver === '' ? null : readTest(receiver)
-  const found: { alert: Alert; shown: Gettable }[] = []
-  const open = deps.store.list({
-    statuses: ['active', 'acknowledged', 'suppressed'],
-    sort: 'needs_attention',
-    limit: ALERTS_MAX,
-  })
-  for (const alert of open) {
-    const silenced = alert.suppressedBy?.startsWith('silence:') ?? false
-    const inhibited = alert.suppressedBy !== null && !silenced
-    if (silenced ? !wanted.silenced : inhibited ? !wanted.inhibited : !wanted.active) continue
-    const labels = labelsOf(alert)
-    if (!tests.every(({ name, test }) => test(labels[name] ?? ''))) continue
-    if (ofReceiver && !alert.facts.channels.some(ofReceiver)) continue
-    found.push({ alert, shown: gettable(deps, alert) })
+  let after: AlertCursor | undefined
+  for (let left = ALERTS_MAX; left > 0; left -= PAGE) {
+    const page = deps.store.list({ ...OPEN, limit: PAGE, ...(after ? { after } : {}) })
+    const found: { alert: Alert; shown: Gettable }[] = []
+    for (const alert of page) {
+      const silenced = alert.suppressedBy?.startsWith('silence:') ?? false
+      const inhibited = alert.suppressedBy !== null && !silenced
+      if (silenced ? !wanted.silenced : inhibited ? !wanted.inhibited : !wanted.active) continue
+      const labels = labelsOf(alert)
+      if (!tests.every(({ name, test }) => test(labels[name] ?? ''))) continue
+      if (ofReceiver && !alert.facts.channels.some(ofReceiver)) continue
+      found.push({ alert, shown: gettable(deps, alert) })
+    }
+    yield found
+    if (page.length < PAGE) return
+    after = cursorOf(page.at(-1)!)
+    await new Promise<void>((resolve) => deps.scheduler.after(0, resolve))
   }
-  return found
 }
 
 function readMatcher(text: string): SilenceMatcher {
@@ -207,17 +213,23 @@ function readTest(pattern: string): (text: string) => boolean {
   }
 }
 
-const alerts = (deps: AlertmanagerRoutesDeps, request: Request) => json(selected(deps, request).map((s) => s.shown))
+async function alerts(deps: AlertmanagerRoutesDeps, request: Request): Promise<RawReply> {
+  const parts: string[] = []
+  for await (const page of selected(deps, request)) for (const { shown } of page) parts.push(JSON.stringify(shown))
+  return { status: 200, headers: JSON_TYPE, body: `[${parts.join(',')}]` }
+}
 
-function groups(deps: AlertmanagerRoutesDeps, request: Request): RawReply {
+async function groups(deps: AlertmanagerRoutesDeps, request: Request): Promise<RawReply> {
   const all = new Map<string, { labels: Record<string, string>; receiver: { name: string }; alerts: Gettable[] }>()
-  for (const { alert, shown } of selected(deps, request)) {
-    const alertname = shown.labels.alertname ?? ''
-    for (const name of alert.facts.channels) {
-      const key = JSON.stringify([alertname, name])
-      const group = all.get(key) ?? { labels: { alertname }, receiver: { name }, alerts: [] }
-      group.alerts.push(shown)
-      all.set(key, group)
+  for await (const page of selected(deps, request)) {
+    for (const { alert, shown } of page) {
+      const alertname = shown.labels.alertname ?? ''
+      for (const name of alert.facts.channels) {
+        const key = JSON.stringify([alertname, name])
+        const group = all.get(key) ?? { labels: { alertname }, receiver: { name }, alerts: [] }
+        group.alerts.push(shown)
+        all.set(key, group)
+      }
     }
   }
   return json([...all.values()])
@@ -499,8 +511,7 @@ function prometheusRoutes(deps: AlertmanagerRoutesDeps): Route[] {
         },
       }),
     )
-  const open = () =>
-    deps.store.list({ statuses: ['active', 'acknowledged', 'suppressed'], sort: 'needs_attention', limit: ALERTS_MAX })
+  const open = () => deps.store.list({ ...OPEN, limit: LISTED_MAX })
   const shown = (alert: Alert) => ({
     labels: labelsOf(alert),
     annotations: { summary: alert.title, description: alert.message, ...alert.facts.annotations },
