@@ -71,7 +71,7 @@ export class RuleFiles {
     } catch (error) {
       const problem = { where: 'config/rules', message: messageOf(error) }
       if (JSON.stringify(this.#problems) !== JSON.stringify([problem])) {
-        log.error('Rules of files could not be applied; tried again.', problem)
+        log.error('Rules of files could not be applied; tried again.', { why: problem.message })
       }
       this.#problems = [problem]
     }
@@ -109,7 +109,7 @@ export class RuleFiles {
         const before = this.#given.get(file) ?? []
         for (const id of before) kept.add(id)
         given.set(file, before)
-        for (const { where, message } of read.problems) log.warn('A rule file is not applied.', { where, message })
+        for (const { where, message: why } of read.problems) log.warn('A rule file is not applied.', { where, why })
       } else {
         drafts.push(...read.drafts)
         given.set(
