@@ -44,6 +44,8 @@ const DELETED_EVERY = 60
 export const GRACE_MS = 3 * MINUTE
 /** No sample for longer than this, and than three of the series' own intervals, is absence. */
 export const ABSENT_MS = MINUTE
+/** The same where the intervals are not known: of a series with one sample since the start, or none. */
+export const ABSENT_UNKNOWN_MS = 10 * MINUTE
 /** A series without a sample for so long before a start is not waited for. */
 const FORGOTTEN_MS = DAY
 /** A tick matches series with rules for so long at most. */
@@ -373,7 +375,8 @@ export class Watcher implements WalConsumer {
     for (const w of this.#minding) {
       const id = this.#series[w]!
       const arrived = this.#arrivedAt[id]!
-      const patience = Math.max(ABSENT_MS, 3 * this.#interval[id]!)
+      const interval = this.#interval[id]!
+      const patience = interval === 0 ? ABSENT_UNKNOWN_MS : Math.max(ABSENT_MS, 3 * interval)
       // A comparison with NaN is false: a series that nobody waits for.
       if (monotonic - arrived > patience) this.#step(w, { kind: 'absent', at: now - (monotonic - arrived) }, now)
     }

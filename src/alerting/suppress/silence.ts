@@ -82,7 +82,9 @@ export class CompiledSilence {
 
 function cronOf({ cron, timeZone }: SilenceSchedule): Cron {
   try {
-    return new Cron(cron, { timezone: timeZone, paused: true, mode: '5-part' })
+    const made = new Cron(cron, { timezone: timeZone, paused: true, mode: '5-part' })
+    made.nextRun(new Date(0)) // it finds out only here whether there is such a zone
+    return made
   } catch (error) {
     throw new Error(`the schedule cannot be read: ${messageOf(error)}`)
   }
