@@ -63,6 +63,8 @@ export interface Alerting {
   fileProblems(): readonly FileProblem[]
   /** Why alerting would miss something just now; null: it would not. */
   ailment(): string | null
+  /** Settings of alerting have changed: `enabled` switches the engine, the rest is read when it is needed. */
+  configurationChanged(): void
   /** Ends timers; groups of the watcher are still taken until `close`. */
   stop(): void
   close(): void
@@ -86,6 +88,7 @@ export function startAlerting(options: AlertingOptions): Alerting {
   const rules = new Rules(db)
   const { port1: port, port2: portOfWatcher } = new MessageChannel()
   let timed: TimedRules | null = null
+  let { enabled } = config()
   let sources: Sources | null = null
   let files: RuleFiles | null = null
   const asked = (): Sources => {
@@ -214,6 +217,11 @@ export function startAlerting(options: AlertingOptions): Alerting {
       if (!engine.active) return 'alerting is switched off'
       const silent = clock.monotonic() - heardAt
       return silent > SILENT_MS ? `the watcher has not been heard for ${Math.round(silent / SECOND)} s` : null
+    },
+    configurationChanged() {
+      if (config().enabled === enabled) return
+      enabled = config().enabled
+      engine.setActive(enabled, 'configuration')
     },
     stop() {
       timed?.stop()

@@ -189,7 +189,10 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       escalationMs: () => alertingConfig().escalationTimeout * 1000,
     })
     undo.push(() => posted.stop())
-    const unlisten = config.subscribe(() => delivery.configurationChanged())
+    const unlisten = config.subscribe(() => {
+      delivery.configurationChanged()
+      alerting.configurationChanged()
+    })
     undo.push(() => void unlisten())
 
     const { port1: analyticsNotes, port2: toAnalytics } = new MessageChannel()
