@@ -11,7 +11,7 @@ import { type CloseReason, type Input, idle, RECENT_MS, step, type Watch } from 
 import { escalatesAt, rise } from './escalate.ts'
 import { type Evaluate, readHistory, type SeriesHistory } from './history.ts'
 import { RateWindow } from './rate.ts'
-import type { Level, Rule, Severity } from './rule.ts'
+import { breaches, type Level, type Rule, type Severity } from './rule.ts'
 import { seriesKey } from './series.ts'
 import type { ChannelFacts } from './stages.ts'
 import { admit, flushed, type Group, type GroupLimits, hold, newGroup } from './suppress/group.ts'
@@ -220,7 +220,8 @@ export function episodesOf(rule: Rule, series: SeriesHistory, until: Millis): Om
       if (Number.isNaN(value)) value = 0
     } else if (rate && !Number.isNaN(value)) {
       value = rate.next(at, value)
-      if (!rate.covered && watch.kind === 'firing' && !Number.isNaN(value)) continue
+      // As in the watcher: a window that is not full says nothing about recovery.
+      if (!rate.covered && !breaches(rule.condition, value, rule.threshold)) continue
     }
     if (Number.isNaN(value)) continue
     move({ kind: 'value', at, value, ...(level === undefined ? {} : { level }) }, at)
