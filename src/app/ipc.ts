@@ -14,6 +14,10 @@ export interface ProcessStatus {
   readonly pid: number | null
   readonly state: 'starting' | 'ready' | 'draining' | 'backing_off' | 'stopped'
   readonly startedAt: Millis | null
+  /** Since when it is ready; null while it is not. */
+  readonly readyAt: Millis | null
+  /** Requests under way at front; null for what takes none. */
+  readonly inFlight: number | null
   readonly restarts: number
   /** Why the last one ended: `exit 1`, `signal SIGKILL`. */
   readonly lastExit: string | null
@@ -23,7 +27,7 @@ export interface ProcessStatus {
 export interface ProcessEvent {
   readonly at: Millis
   readonly process: string
-  readonly type: 'started' | 'ready' | 'exited' | 'restarting' | 'drained'
+  readonly type: 'started' | 'ready' | 'exited' | 'restarting' | 'draining' | 'drained'
   readonly detail: string
 }
 
@@ -46,6 +50,8 @@ export type ToChild =
   /** Values of configuration that changed; the whole snapshot as plain data. */
   | { readonly kind: 'config'; readonly snapshot: unknown }
   | { readonly kind: 'processes'; readonly processes: readonly ProcessStatus[] }
+  /** After each change, and when control starts: what front was last told, 0 fence when nothing. */
+  | { readonly kind: 'instances'; readonly wanted: number; readonly fence: number }
   | { readonly kind: 'event'; readonly event: ProcessEvent }
   /** Every 5 s. */
   | { readonly kind: 'edge'; readonly window: EdgeWindow; readonly telemetry: readonly TelemetryFamily[] }
@@ -58,5 +64,10 @@ export type FromChild =
   | { readonly kind: 'ready'; readonly ready: boolean }
   /** From control alone: configuration was changed through the API, hand it to everyone. */
   | { readonly kind: 'config'; readonly snapshot: unknown }
+  /**
+   * From control alone: so many instances are wanted. Front starts what is missing and drains what is too many, and keeps
+   * the number while control is away. A fence smaller than the largest it has seen is left alone.
+   */
+  | { readonly kind: 'instances'; readonly wanted: number; readonly fence: number }
   /** Lines for the person at the console of front: never logged. */
   | { readonly kind: 'notice'; readonly lines: readonly string[] }

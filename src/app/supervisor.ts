@@ -80,8 +80,9 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
   let stopping = false
 
   const statuses = (): ProcessStatus[] =>
-    [...all.values()].map(({ id, kind, handle, state, startedAt, restarts, lastExit }) => {
-      return { id, kind, pid: handle?.pid ?? null, state, startedAt, restarts, lastExit }
+    [...all.values()].map(({ id, kind, handle, state, startedAt, readySince, restarts, lastExit }) => {
+      const readyAt = readySince === null ? null : clock.now() - (clock.monotonic() - readySince)
+      return { id, kind, pid: handle?.pid ?? null, state, startedAt, readyAt, inFlight: null, restarts, lastExit }
     })
   const changed = () => options.onStatus(statuses())
   const tell = (process: string, type: ProcessEvent['type'], detail: string) =>

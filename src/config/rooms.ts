@@ -5,6 +5,7 @@ import type { ConfigKey, ConfigOf } from '../base/config-key.ts'
 import { dashboardKeys } from '../dashboard/config.ts'
 import { edgeKeys } from '../edge/config.ts'
 import { identityKeys } from '../identity/config.ts'
+import { marketKeys } from '../market/config.ts'
 import { metricsKeys } from '../metrics/config.ts'
 import { platformKeys } from './platform-keys.ts'
 import { optimizerKeys, scalingKeys } from './spec-keys.ts'
@@ -19,6 +20,7 @@ export const rooms = {
   alerting: alertingKeys,
   scaling: scalingKeys,
   optimizer: optimizerKeys,
+  market: marketKeys,
 } as const
 
 /** The values of every room: `config.metrics.retention`. */
