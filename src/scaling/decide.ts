@@ -1,17 +1,31 @@
 /**
  * Deciding: one target, one cycle, one decision. Pure: state, observation, settings and time in; state and decision out.
+ *
+ *   policies ─▶ wishes ┐                                    ┌ pause, manual hold
+ *   schedules, events ─┼─▶ the largest wins; down only when ├ minimum, maximum
+ *   the plan ──────────┘   every policy with data agrees    └ proof before removal ─▶ wanted, and what held it back
+ *
+ * Nothing is carried out here. Who carries a decision out tells it with `carriedOut`: cooldowns begin there.
  */
-import type { Millis } from '../base/time.ts'
-import type { DecideSettings, Decision, Observation } from './model.ts'
+import { type Millis, toIso } from '../base/time.ts'
+import { NEW_POLICY, type PolicyState, type Wish, wishOf } from './floor.ts'
+import { boundsOf, scheduleMoment } from './limits.ts'
+import type { Action, DecideSettings, Decision, Held, Observation, Policy, Proposal } from './model.ts'
 
 /** All that a target has learnt and remembers; plain JSON, stored with each decision's cycle. */
 export interface ScalerState {
   readonly version: 1
+  /** What was last carried out, and when; null before the first action. */
+  readonly wanted: number | null
+  readonly lastAction: { readonly at: Millis; readonly action: Action } | null
+  /** Moments at which the direction changed within the last hour. */
+  readonly turns: readonly Millis[]
+  readonly policies: Readonly<Record<string, PolicyState>>
 }
 
 /** The state of a target nobody has watched yet. */
 export function newState(): ScalerState {
-  return { version: 1 }
+  return { version: 1, wanted: null, lastAction: null, turns: [], policies: {} }
 }
 
 export interface Outcome {
@@ -20,3 +34,254 @@ export interface Outcome {
 }
 
 export type Decide = (state: ScalerState, seen: Observation, settings: DecideSettings, now: Millis) => Outcome
+
+/** How long a provider may still report instances that it was told to remove, ms. */
+const REMOVAL_SEEN_WITHIN_MS = 120_000
+const TURNS_WINDOW_MS = 3_600_000
+/** From this many changes of direction within an hour on, shrinking waits longer. */
+const TURNS_FREE = 4
+const START_UP_UNKNOWN_MS = 60_000
+
+/** One decision for one target at `now`. Never throws; never wants a count outside minimum and maximum. */
+export const decide: Decide = (state, seen, settings, now) => {
+  const policies = settings.policies.filter((p) => p.enabled)
+  const base = baseOf(state, seen, now)
+  const startUpMs = START_UP_UNKNOWN_MS
+  const held: Held[] = []
+
+  // What everybody wishes.
+  const wishes = policies.map((policy) =>
+    wishOf(
+      policy,
+      state.policies[policy.name] ?? NEW_POLICY,
+      seen,
+      { ready: seen.ready, base },
+      state.lastAction?.at ?? null,
+      now,
+    ),
+  )
+  const scheduled = schedulesOf(settings, now, startUpMs)
+  const proposals: Proposal[] = [...wishes.map((w) => w.proposal), ...scheduled]
+  for (const wish of wishes) held.push(...wish.held)
+
+  // One wish of all.
+  const winner = winnerOf(wishes, policies, scheduled, base, held)
+  let { wanted, by, trigger, why, confidence } = winner
+
+  // What holds it, from the weakest to what nothing may break.
+  if (wanted < base) {
+    const waitMs = turningWait(state, policies, now)
+    if (waitMs > 0) {
+      const detail = `direction changed ${state.turns.length} times within an hour; shrinks in ${Math.ceil(waitMs / 1000)} s`
+      held.push({ constraint: 'stabilization', detail, from: wanted, to: base })
+      wanted = base
+    }
+  }
+  if (settings.pause !== null && (settings.pause.until === null || settings.pause.until > now)) {
+    const until = settings.pause.until === null ? '' : ` until ${toIso(settings.pause.until)}`
+    const detail = `paused by ${settings.pause.by}${until}: ${settings.pause.reason}`
+    held.push({ constraint: 'paused', detail, from: wanted, to: base })
+    wanted = base
+  }
+  if (settings.hold !== null && settings.hold.until > now) {
+    const detail = `${settings.hold.by} holds ${settings.hold.wanted}: ${settings.hold.reason}`
+    if (wanted !== settings.hold.wanted) {
+      held.push({ constraint: 'manual_hold', detail, from: wanted, to: settings.hold.wanted })
+    }
+    wanted = settings.hold.wanted
+    by = settings.hold.by
+    trigger = 'manual'
+    why = settings.hold.reason
+    confidence = 1
+    proposals.push({ by, wanted, trigger, why, inputs: {}, counted: true })
+  }
+  const bounds = boundsOf(settings, policies)
+  if (wanted < bounds.min) {
+    held.push({ constraint: 'min', detail: `${bounds.minBy}: at least ${bounds.min}`, from: wanted, to: bounds.min })
+    if (trigger === 'reactive' && wanted === base) [by, why] = [bounds.minBy, `at least ${bounds.min} are to be there`]
+    wanted = bounds.min
+  }
+  if (wanted > bounds.max) {
+    held.push({ constraint: 'max', detail: `${bounds.maxBy}: at most ${bounds.max}`, from: wanted, to: bounds.max })
+    wanted = bounds.max
+  }
+
+  const action: Action = wanted > base ? 'scale_up' : wanted < base ? 'scale_down' : 'maintain'
+  return {
+    state: {
+      ...state,
+      turns: state.turns.filter((at) => at > now - TURNS_WINDOW_MS),
+      policies: Object.fromEntries(policies.map((p, i) => [p.name, wishes[i]!.state])),
+    },
+    decision: {
+      action,
+      current: seen.ready,
+      wanted,
+      trigger,
+      by,
+      reason: sentence(action, base, wanted, why, held),
+      confidence,
+      proposals,
+      held,
+      inputs: inputsOf(seen, settings),
+      forecast: seen.forecast,
+      plan: [],
+      capacityPerInstance: null,
+      startUpMs,
+      expected: {
+        costPerHour: (wanted - base) * settings.target.economics.pricePerInstanceHour,
+        performance: null,
+        utilization: null,
+      },
+    },
+  }
+}
+
+/**
+ * What is remembered once an action was carried out: cooldowns begin now, for the policies that wished it. A failed
+ * action is not told here, and starts none.
+ */
+export function carriedOut(
+  state: ScalerState,
+  done: Pick<Decision, 'action' | 'wanted' | 'by' | 'proposals'>,
+  now: Millis,
+): ScalerState {
+  if (done.action === 'maintain') return { ...state, wanted: done.wanted }
+  const turned = state.lastAction !== null && state.lastAction.action !== done.action
+  // Everybody agreed to fewer; more was the wish of those who wanted more than there was.
+  const wished = new Set(
+    done.action === 'scale_down'
+      ? Object.keys(state.policies)
+      : done.proposals.filter((p) => p.counted && p.wanted >= done.wanted).map((p) => p.by),
+  )
+  wished.add(done.by)
+  return {
+    ...state,
+    wanted: done.wanted,
+    lastAction: { at: now, action: done.action },
+    turns: turned ? [...state.turns, now] : state.turns,
+    policies: Object.fromEntries(
+      Object.entries(state.policies).map(([name, p]) => [name, wished.has(name) ? { ...p, lastActionAt: now } : p]),
+    ),
+  }
+}
+
+/**
+ * The count that "no change" means. What was wanted stays wanted when an instance is lost; what somebody else added
+ * stays; what is being removed does not come back.
+ */
+function baseOf(state: ScalerState, seen: Observation, now: Millis): number {
+  if (seen.wanted !== null && seen.wanted !== undefined) return seen.wanted
+  const there = seen.ready + seen.starting
+  if (state.wanted === null) return there
+  const removing = state.lastAction?.action === 'scale_down' && now - state.lastAction.at < REMOVAL_SEEN_WITHIN_MS
+  return removing ? state.wanted : Math.max(there, state.wanted)
+}
+
+interface Winner {
+  readonly wanted: number
+  readonly by: string
+  readonly trigger: Proposal['trigger']
+  readonly why: string
+  readonly confidence: number
+}
+
+/** The largest wish; a smaller count than now only when every policy with data wishes one. */
+function winnerOf(
+  wishes: readonly Wish[],
+  policies: readonly Policy[],
+  floors: readonly Proposal[],
+  base: number,
+  held: Held[],
+): Winner {
+  const voices = wishes.filter((w) => w.voice !== 'silent')
+  const shrink = voices.length > 0 && voices.every((w) => w.voice === 'down')
+  let best: Winner = { wanted: base, by: 'nobody', trigger: 'reactive', why: 'no policy has data', confidence: 0 }
+  let first = true
+  wishes.forEach((wish, i) => {
+    if (wish.voice === 'silent') return
+    const { by, trigger, why } = wish.proposal
+    const policy = policies[i]!
+    let wanted = wish.proposal.wanted
+    // A policy's own maximum binds its wish; it never makes it shrink what others need.
+    const most = Math.max(policy.maxInstances, Math.min(base, wanted))
+    if (wanted > most) {
+      held.push({ constraint: 'max', detail: `policy ${by}: at most ${most}`, from: wanted, to: most })
+      wanted = most
+    }
+    if (wanted < policy.minInstances && wish.voice === 'down') {
+      const least = Math.min(base, policy.minInstances)
+      if (least !== wanted) {
+        held.push({ constraint: 'min', detail: `policy ${by}: at least ${least}`, from: wanted, to: least })
+      }
+      wanted = least
+    }
+    if (!shrink && wanted < base) return
+    if (first || wanted > best.wanted) best = { wanted, by, trigger, why, confidence: wish.confidence }
+    first = false
+  })
+  for (const p of floors) {
+    if (p.counted && p.wanted > best.wanted) best = { ...p, confidence: 1 }
+  }
+  return best
+}
+
+/** Schedules and events that hold a minimum now, or will when something started now is ready. */
+function schedulesOf(settings: DecideSettings, now: Millis, leadMs: Millis): Proposal[] {
+  const floor = (by: string, wanted: number, why: string): Proposal => ({
+    by,
+    wanted,
+    trigger: 'schedule',
+    why,
+    inputs: { minimum: wanted },
+    counted: true,
+  })
+  const found: Proposal[] = []
+  for (const schedule of settings.target.schedules) {
+    const at = scheduleMoment(schedule, now, leadMs)
+    if (at === null) continue
+    const when = toIso(at)
+    found.push(
+      floor(schedule.name, schedule.minimum, `schedule "${schedule.cron}": at least ${schedule.minimum} from ${when}`),
+    )
+  }
+  for (const event of settings.target.events) {
+    if (event.minimum === null || now < event.from - leadMs || now >= event.until) continue
+    found.push(floor(event.name, event.minimum, `event ${event.name}: at least ${event.minimum}`))
+  }
+  return found
+}
+
+/** How long shrinking still waits because the direction changed often: one more cooldown for each change too many. */
+function turningWait(state: ScalerState, policies: readonly Policy[], now: Millis): Millis {
+  const recent = state.turns.filter((at) => at > now - TURNS_WINDOW_MS)
+  const over = recent.length - TURNS_FREE
+  if (over <= 0 || state.lastAction === null) return 0
+  const cooldownMs = 1000 * Math.max(0, ...policies.map((p) => p.cooldownPeriod))
+  return Math.max(0, state.lastAction.at + (1 + over) * cooldownMs - now)
+}
+
+function inputsOf(seen: Observation, settings: DecideSettings): Record<string, number | null> {
+  return {
+    instances_ready: seen.ready,
+    instances_starting: seen.starting,
+    instances_draining: seen.draining,
+    [settings.target.demand]: seen.demand,
+    [settings.target.cpu]: seen.cpu,
+    [settings.target.responseTime]: seen.responseMs,
+    ...seen.metrics,
+  }
+}
+
+const plural = (n: number) => (n === 1 ? '1 instance' : `${n} instances`)
+
+function sentence(action: Action, base: number, wanted: number, why: string, held: readonly Held[]): string {
+  const what =
+    action === 'maintain'
+      ? `Stays at ${plural(base)}`
+      : action === 'scale_up'
+        ? `From ${base} up to ${plural(wanted)}`
+        : `From ${base} down to ${plural(wanted)}`
+  const first = held.find((h) => h.from !== h.to)
+  return `${what}: ${why}${first === undefined ? '' : `; ${first.detail}`}.`
+}

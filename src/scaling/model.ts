@@ -125,6 +125,8 @@ export interface Observation {
   readonly ready: number
   readonly starting: number
   readonly draining: number
+  /** What the provider was last told; null or absent when it does not know: then what was carried out is remembered. */
+  readonly wanted?: number | null
   readonly demand: number | null
   readonly cpu: number | null
   readonly memory: number | null
@@ -142,6 +144,8 @@ export interface Proposal {
   /** One sentence with metric, value and threshold. */
   readonly why: string
   readonly inputs: Readonly<Record<string, number | null>>
+  /** False: for show only, as a forecast that has not earned its place. */
+  readonly counted: boolean
 }
 
 export interface Held {
@@ -150,6 +154,11 @@ export interface Held {
   /** What it would have been without. */
   readonly from: number
   readonly to: number
+}
+
+export interface PlanPoint {
+  readonly at: Millis
+  readonly instances: number
 }
 
 /** One decision of one cycle of one target, whole: what `/decisions/{id}` shows and a replay is compared with. */
@@ -166,6 +175,9 @@ export interface Decision {
   readonly held: readonly Held[]
   readonly inputs: Readonly<Record<string, number | null>>
   readonly forecast: readonly DemandForecast[]
+  /** Instances that the plan would have ready at later moments, as far as its forecast reaches; empty without one. */
+  readonly plan: readonly PlanPoint[]
+  /** Requests/s that one instance serves within the limit; null until it has been learnt. */
   readonly capacityPerInstance: number | null
   readonly startUpMs: number
   readonly expected: {
