@@ -102,8 +102,13 @@ export type Command =
       readonly outcome: Outcome
       readonly limit: Price | null
     }
-  /** By timer: closes what is due, expires orders, pays out what may no longer be disputed. Harmless when nothing is. */
-  | { readonly type: 'tick' }
+  /** The platform begins to ask for the samples of a bound market: `pending_verification` until it is resolved. */
+  | { readonly type: 'verify_market'; readonly marketId: MarketId }
+  /**
+   * By timer: closes what is due, expires orders, pays out what may no longer be disputed. Harmless when nothing is. Of one
+   * market, or of all.
+   */
+  | { readonly type: 'tick'; readonly marketId: MarketId | null }
 
 export interface Envelope {
   /** At most 200 characters; unique for what is meant. */
