@@ -226,8 +226,9 @@ export function episodesOf(rule: Rule, series: SeriesHistory, until: Millis): Om
     if (Number.isNaN(value)) continue
     move({ kind: 'value', at, value, ...(level === undefined ? {} : { level }) }, at)
     if (rate || expr) continue
-    const next = Math.min(times[i + 1] ?? until, at + RECENT_MS)
-    for (let now = at + SECOND; now < next && timeMoves(watch); now += SECOND) move({ kind: 'tick', at, value }, now)
+    // A second that falls on the next sample comes before it: no sample arrives before its own time.
+    const last = Math.min(times[i + 1] ?? until, at + RECENT_MS)
+    for (let now = at + SECOND; now <= last && timeMoves(watch); now += SECOND) move({ kind: 'tick', at, value }, now)
   }
   if (open && watch.kind === 'firing') episodes.push(episode(open, null, watch.peak, null))
   return episodes
@@ -250,7 +251,8 @@ function noticesOf(rule: Rule, episodes: readonly Episode[], until: Millis, worl
     let { severity } = rule
     events.push({ at: from, kind: 'firing', severity, episode })
     let due = escalatesAt(severity, from, escalationMs)
-    for (let n = 0; due !== null && due < (end ?? until) && n < 1000; n++) {
+    // What is due at the moment of the end was due before anybody could know of the end.
+    for (let n = 0; due !== null && due <= (end ?? until) && n < 1000; n++) {
       severity = rise(severity, due, due)!.severity
       events.push({ at: due, kind: 'escalated', severity, episode })
       due = escalatesAt(severity, due, escalationMs)
