@@ -6,7 +6,11 @@ import { breachTitle, figure, lasting, messageOf } from './message.ts'
 import { EVENTS, type Notice, type NoticeAlert } from './notice.ts'
 
 const at = Date.UTC(2026, 0, 5, 9, 41, 2)
-const links = { explain: (id: string) => `/e/${id}`, acknowledge: (id: string) => `/a/${id}` }
+const links = {
+  explain: (id: string) => `/e/${id}`,
+  acknowledge: (id: string) => `/a/${id}`,
+  page: (path: string) => `/at${path}`,
+}
 
 const alert = (more: Partial<NoticeAlert> = {}): NoticeAlert => ({
   alertId: 'a1',
@@ -95,6 +99,12 @@ test('only what still fires can be acknowledged', () => {
   }
   expect(say(notice({ event: 'digest', count: 9 })).acknowledgeUrl).toBeNull()
   expect(say(notice({ isTest: true })).acknowledgeUrl).toBeNull()
+})
+
+test('what is no alert of the list leads to another page, and cannot be acknowledged', () => {
+  const dead = alert({ alertId: 'undelivered-mail', page: '/ops/deliveries' })
+  expect(say(notice({}, dead))).toMatchObject({ explainUrl: '/at/ops/deliveries', acknowledgeUrl: null })
+  expect(say(notice({ event: 'digest', count: 9 })).explainUrl).toBe('/at/ops/alerts')
 })
 
 test("facts name the figures and the series, without the platform's own label", () => {

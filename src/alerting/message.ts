@@ -37,7 +37,8 @@ export function messageOf(notice: Notice, links: Links, now: Millis): Message {
   const digest = notice.event === 'digest'
   const waited = now - notice.createdAt
   const lateMs = waited > LATE_AFTER_MS ? waited : 0
-  const open = first.status === 'active' && !digest && !notice.isTest
+  const page = first.page ?? (digest ? '/ops/alerts' : null)
+  const open = first.status === 'active' && page === null && !notice.isTest
   const sentences = [
     ...(digest ? [] : sentencesOf(notice, first)),
     ...(notice.isTest ? ['This is a test: nothing is wrong.'] : []),
@@ -49,7 +50,7 @@ export function messageOf(notice: Notice, links: Links, now: Millis): Message {
     sentences,
     facts: digest ? [] : factsOf(first),
     lines: digest ? linesOf(notice) : [],
-    explainUrl: links.explain(first.alertId),
+    explainUrl: page === null ? links.explain(first.alertId) : links.page(page),
     acknowledgeUrl: open ? links.acknowledge(first.alertId) : null,
     runbookUrl: digest ? null : first.runbookUrl,
     lateMs,

@@ -38,6 +38,8 @@ export interface NoticeAlert {
   readonly peakValue?: number | null
   /** Why it ended; absent while it fires. */
   readonly resolution?: CloseReason | null
+  /** Path of the page to look at, where this is no alert that has one: `/ops/deliveries`. */
+  readonly page?: string
   /** Ids of the channels that were told before a rise, to no effect. */
   readonly toldBefore?: readonly string[]
 }

@@ -67,7 +67,7 @@ class World {
       log: silentLog,
       telemetry: createTelemetry(),
       policy: () => ({ attempts: 6, ageMaxMs: 6 * HOUR, retentionDays: 30 }),
-      linksOf: () => ({ explain: () => null, acknowledge: () => null }),
+      linksOf: () => ({ explain: () => null, acknowledge: () => null, page: () => null }),
     })
     this.outbox.start()
     return this.outbox

@@ -424,6 +424,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
       alerts: [
         {
           alertId: `undelivered-${about}`,
+          page: '/ops/deliveries',
           ruleId: 'undelivered',
           title: `Channel ${about} does not deliver: ${count} ${notices} given up`,
           message: `${count} ${notices} given up over the channel ${about}; Deliveries shows them, and can send them again.${last}`,

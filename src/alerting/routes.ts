@@ -19,7 +19,7 @@ import { once } from '../storage/idempotency.ts'
 import { alertmanagerRoutes } from './api-v2/routes.ts'
 import type { AlertingConfig } from './config.ts'
 import type { Doing, Engine } from './engine.ts'
-import type { Alerting, ChannelRecord, ChannelView, Delivery, PostedAlerts } from './index.ts'
+import type { Alerting, AlertingHealth, ChannelView, Delivery, PostedAlerts } from './index.ts'
 import { linkRoutes } from './link-page/routes.ts'
 import { type Alert, type AlertStatus, rankOf } from './record.ts'
 import { type Rule, SEVERITIES, type Severity } from './rule.ts'
@@ -77,6 +77,7 @@ export interface AlertingRoutesDeps {
   readonly config: () => AlertingConfig
   readonly version: string
   readonly startedAt: Millis
+  readonly health: () => AlertingHealth
   /** Whether forecasts are made: rules of the mode forecast are still without them. */
   readonly mlEnabled: () => boolean
 }
@@ -125,8 +126,9 @@ function engineRoutes({
   scheduler,
   config: settings,
   mlEnabled,
+  health,
 }: AlertingRoutesDeps): Route[] {
-  const { channels, outbox } = delivery
+  const { channels } = delivery
   const { clock } = scheduler
   /** Alerts that are not resolved, whoever has seen them. */
   const active = (): Static<typeof ActiveSchema> => {
@@ -253,13 +255,7 @@ function engineRoutes({
         undeliverable_rules: Type.Array(RuleId, { description: 'Rules that fire and would reach nobody.' }),
       }),
       handler() {
-        const now = clock.now()
-        const problems = problemsOf({ engine, outbox, config: settings() }, now)
-        const status = !engine.active
-          ? ('inactive' as const)
-          : problems.length > 0
-            ? ('degraded' as const)
-            : ('healthy' as const)
+        const { status, problems, undeliverable } = health()
         return {
           data: {
             alerting_active: engine.active,
@@ -268,46 +264,13 @@ function engineRoutes({
             enabled_rules: counts().enabled_rules,
             notification_channels: channels.list().length,
             status,
-            problems,
-            undeliverable_rules: undeliverable(rules.all(), (id) => channels.record(id)),
+            problems: [...problems],
+            undeliverable_rules: [...undeliverable],
           },
         }
       },
     }),
   ]
-}
-
-/** A rule that is enabled, fires, and would reach nobody at the severity that it begins with. */
-function undeliverable(rules: readonly Rule[], channel: (id: string) => ChannelRecord | null): string[] {
-  const takes = (rule: Rule) => (id: string) => {
-    const found = channel(id)
-    if (!found?.enabled || !found.configured) return false
-    return found.severityFilter.length === 0 || found.severityFilter.includes(rule.severity)
-  }
-  return rules.filter((rule) => rule.enabled && !rule.channels.some(takes(rule))).map((rule) => rule.id)
-}
-
-const LATE_CYCLES = 3
-
-function problemsOf(
-  { engine, outbox, config }: { engine: Engine; outbox: Delivery['outbox']; config: AlertingConfig },
-  now: Millis,
-): string[] {
-  const problems: string[] = []
-  const { lastEvaluation } = engine
-  if (engine.active && lastEvaluation !== null) {
-    const late = (now - lastEvaluation) / SECOND
-    if (late > LATE_CYCLES * config.evaluationInterval) problems.push(`No evaluation for ${Math.round(late)} s.`)
-  }
-  for (const { channelId, nextTryAt, failing } of outbox.state().resting) {
-    if (failing) problems.push(`The channel ${channelId} fails; the next try is at ${toIso(nextTryAt)}.`)
-  }
-  for (const { notice } of outbox.deliveries({ status: 'dead', limit: 1 })) {
-    if (!notice.isTest && now - notice.createdAt < DAY) {
-      problems.push(`A notice over ${notice.channelId} was given up within the last day; see the deliveries.`)
-    }
-  }
-  return problems
 }
 
 const sum = (bySeverity: Readonly<Record<Severity, number>>) => SEVERITIES.reduce((n, s) => n + bySeverity[s], 0)

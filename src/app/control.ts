@@ -4,7 +4,7 @@
  */
 import { join, resolve } from 'node:path'
 import { MessageChannel } from 'node:worker_threads'
-import { postedAlerts, startAlerting, startDelivery } from '../alerting/index.ts'
+import { alertingHealth, postedAlerts, serviceOf, startAlerting, startDelivery } from '../alerting/index.ts'
 import { alertingRoutes } from '../alerting/routes.ts'
 import { type AnalyticsNote, openAnalytics, pointNotes, startAnalytics, trainingThread } from '../analytics/index.ts'
 import { analyticsRoutes, engineRoutes } from '../analytics/routes.ts'
@@ -180,6 +180,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       onNotices: () => delivery.outbox.wake(),
     })
     undo.push(() => alerting.close())
+    const stateOfAlerting = () => alertingHealth({ alerting, delivery, config: alertingConfig }, clock.now())
+    health.check('alerting', () => serviceOf(stateOfAlerting()))
     const posted = postedAlerts({
       db: ops,
       engine: alerting.engine,
@@ -337,6 +339,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
           posted,
           scheduler,
           config: alertingConfig,
+          health: stateOfAlerting,
           mlEnabled: () => config.current.values.analytics.mlEnabled,
           version: VERSION,
           startedAt,

@@ -84,6 +84,7 @@ export const context = (signal = new AbortController().signal) => ({
   links: {
     explain: (id: string) => `https://om.example/ops/alerts/${id}`,
     acknowledge: (id: string) => `https://om.example/acknowledge/${id}.token`,
+    page: (path: string) => `https://om.example${path}`,
   },
 })
 

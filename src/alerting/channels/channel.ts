@@ -41,6 +41,8 @@ export interface Links {
   readonly explain: (alertId: string) => string | null
   /** Signed, one use: acknowledges the alert. */
   readonly acknowledge: (alertId: string) => string | null
+  /** Any other page, by its path. */
+  readonly page: (path: string) => string | null
 }
 
 export interface SendContext {

@@ -44,8 +44,6 @@ export interface Delivery {
   readonly heartbeat: Heartbeat
   /** A message that says it is a test, all the way to the provider. 404. The channel may be disabled. */
   testChannel(channelId: string): Promise<TestDelivery>
-  /** The same for an alert that was made for a test, over several channels. */
-  testAlert(alert: NoticeAlert, channelIds: readonly string[]): Promise<TestDelivery[]>
   /** Settings of alerting have changed. */
   configurationChanged(): void
   stop(): Promise<void>
@@ -65,6 +63,7 @@ export function startDelivery(options: DeliveryOptions): Delivery {
 
   const linksOf = ({ id, createdAt }: Notice): Links => ({
     explain: (alertId) => `${baseUrl()}/ops/alerts/${encodeURIComponent(alertId)}`,
+    page: (path) => baseUrl() + path,
     acknowledge: (alertId) => `${baseUrl()}${ACKNOWLEDGE_PATH}${links.create(alertId, id, createdAt)}`,
   })
   const policy = () => {
@@ -97,7 +96,6 @@ export function startDelivery(options: DeliveryOptions): Delivery {
       const [result] = await outbox.test([testOver(channelTest(channelId, record.name, clock.now()), channelId)])
       return result!
     },
-    testAlert: (alert, channelIds) => outbox.test(channelIds.map((channelId) => testOver(alert, channelId))),
     configurationChanged() {
       channels.configurationChanged()
       heartbeat.configurationChanged()
@@ -115,6 +113,7 @@ export function startDelivery(options: DeliveryOptions): Delivery {
 function channelTest(channelId: string, name: string, now: number): NoticeAlert {
   return {
     alertId: `test-${newId(now)}`,
+    page: '/ops/channels',
     ruleId: 'channel_test',
     title: `Test of the channel ${name}`,
     message: `Messages over the channel ${channelId} arrive here.`,
