@@ -47,6 +47,11 @@ export function systemScheduler(onError: (error: unknown) => void): Scheduler {
   }
 }
 
+/** Runs `work` when all input that has arrived by now is taken in: what then waits can be done as one group. */
+export function afterInput(work: () => void): void {
+  setImmediate(work)
+}
+
 /** A scheduler whose time stands still until `run` moves it. Work due at the same moment runs in order of planning. */
 export interface FakeScheduler extends Scheduler {
   readonly clock: FakeClock

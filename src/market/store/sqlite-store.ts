@@ -1,0 +1,240 @@
+/**
+ * market.db as its writer uses it: everything is read into the books once, at the start; then changes are written, one
+ * transaction a batch, synchronised to the disk (FULL) before anybody is answered. One process writes; instances read.
+ */
+import type { Clock } from '../../base/clock.ts'
+import { DAY, HOUR, type Millis, MINUTE } from '../../base/time.ts'
+import { type Database, openDatabase, type Statement, tx } from '../../storage/database.ts'
+import type { MarketRow, OrderRow } from '../books.ts'
+import { type BookRows, MemoryBooks, type PastOrders } from '../memory-books.ts'
+import type { OrderId, UserId } from '../model.ts'
+import type { Changes } from './changes.ts'
+import * as rows from './rows.ts'
+import { sqliteMigrations } from './tables.ts'
+import type { Tables } from './tables.ts'
+import { activityWeight, trendingOf } from './trending.ts'
+
+/** How long an answer is found by its key. */
+const COMMANDS_KEPT_MS = DAY
+/** Old answers removed with each batch, for each one added: more than one, so that the table shrinks. */
+const CLEANED_FOR_EACH = 2
+/** Minutes are kept for price history of a week; hours stay. */
+const MINUTES_KEPT_MS = 9 * DAY
+const CLEANED_AT_ONCE = 500
+
+export interface Known {
+  readonly fingerprint: string
+  readonly answer: string
+}
+
+export class SqliteStore {
+  readonly db: Database
+  readonly #statements = new Map<string, Statement>()
+  readonly #find: Statement
+  readonly #put: ReturnType<SqliteStore['prepareAll']>
+
+  /** Opens or creates the file. Throws an Error with one sentence for an operator. */
+  constructor(path: string) {
+    this.db = openDatabase(path, { synchronous: 'FULL', migrations: sqliteMigrations })
+    this.db.pragma('cache_size = -65536')
+    // The log is put into the file often enough that no single time is long.
+    this.db.pragma('wal_autocheckpoint = 2000')
+    this.#find = this.db.prepare('SELECT fingerprint, answer FROM commands WHERE key = ? AND at >= ?')
+    this.#put = this.prepareAll()
+  }
+
+  prepareAll() {
+    const put = <Row>(m: rows.Mapping<Row>) => {
+      const statement = this.db.prepare(rows.writing(m as unknown as rows.Mapping<never>, 'sqlite'))
+      const { columns } = m
+      const cells: rows.Cell[] = new Array(columns.length).fill(null)
+      return (row: Row) => {
+        for (let i = 0; i < columns.length; i++) cells[i] = columns[i]!.of(row)
+        statement.run(cells)
+      }
+    }
+    return {
+      account: put(rows.accounts),
+      market: put(rows.markets),
+      order: put(rows.orders),
+      holding: put(rows.holdings),
+      dispute: put(rows.disputes),
+      trade: put(rows.trades),
+      transfer: put(rows.transfers),
+      profit: put(rows.profits),
+      score: put(rows.scores),
+      command: put(rows.commands),
+      standing: put(rows.standings),
+      userBucket: put(rows.userBuckets),
+      marketBucket: put(rows.marketBuckets),
+      categoryBucket: put(rows.categoryBuckets),
+    }
+  }
+
+  #sql(text: string): Statement {
+    let statement = this.#statements.get(text)
+    if (statement === undefined) {
+      statement = this.db.prepare(text).safeIntegers(true)
+      this.#statements.set(text, statement)
+    }
+    return statement
+  }
+
+  /** The answer that was committed for `key`, if that is not too long ago. */
+  known(key: string, now: Millis): Known | undefined {
+    return this.#find.get(key, now - COMMANDS_KEPT_MS) as Known | undefined
+  }
+
+  /** All that decisions may ask of: accounts, markets, what is open and held. What is past is asked of `past`. */
+  load(past: PastOrders): MemoryBooks {
+    const books = new MemoryBooks(past)
+    const none: BookRows = { accounts: [], markets: [], orders: [], holdings: [], disputes: [] }
+    const each = <T>(text: string, take: (record: T) => void) => {
+      for (const record of this.db.prepare(text).safeIntegers(true).iterate()) take(record as T)
+    }
+    each<Tables['accounts']>('SELECT * FROM accounts', (t) =>
+      books.apply({ ...none, accounts: [rows.accountFrom(t)] }),
+    )
+    each<rows.MarketRecord>('SELECT * FROM markets JOIN market_texts USING (id)', (t) =>
+      books.apply({ ...none, markets: [rows.marketFrom(t)] }),
+    )
+    const unpaid = 'market_id IN (SELECT id FROM markets WHERE paid_at IS NULL)'
+    each<Tables['orders']>("SELECT * FROM orders WHERE state IN ('pending', 'partially_filled')", (t) =>
+      books.apply({ ...none, orders: [rows.orderFrom(t)] }),
+    )
+    each<Tables['holdings']>(`SELECT * FROM holdings WHERE ${unpaid}`, (t) =>
+      books.apply({ ...none, holdings: [rows.holdingFrom(t)] }),
+    )
+    each<Tables['disputes']>(`SELECT * FROM disputes WHERE ${unpaid}`, (t) =>
+      books.apply({ ...none, disputes: [rows.disputeFrom(t)] }),
+    )
+    return books
+  }
+
+  order(id: OrderId): OrderRow | undefined {
+    const record = this.#sql('SELECT * FROM orders WHERE id = ?').get(id) as Tables['orders'] | undefined
+    return record && rows.orderFrom(record)
+  }
+
+  clientOrder(userId: UserId, clientOrderId: string): OrderRow | undefined {
+    const record = this.#sql('SELECT * FROM orders WHERE user_id = ? AND client_order_id = ?').get(
+      userId,
+      clientOrderId,
+    ) as Tables['orders'] | undefined
+    return record && rows.orderFrom(record)
+  }
+
+  /** Writes a batch in one transaction and synchronises it. Throws what went wrong; then nothing of it is written. */
+  commit(changes: Changes, now: Millis): void {
+    const put = this.#put
+    tx(this.db, () => {
+      changes.accounts.forEach(put.account)
+      changes.markets.forEach(put.market)
+      changes.texts.forEach((row) => this.#putTexts(row))
+      changes.orders.forEach(put.order)
+      changes.holdings.forEach(put.holding)
+      changes.disputes.forEach(put.dispute)
+      changes.trades.forEach(put.trade)
+      changes.transfers.forEach(put.transfer)
+      changes.profits.forEach(put.profit)
+      changes.scores.forEach(put.score)
+      changes.commands.forEach(put.command)
+      for (const standing of changes.standings) put.standing(standing)
+      changes.userBuckets.forEach(put.userBucket)
+      changes.marketBuckets.forEach(put.marketBucket)
+      changes.categoryBuckets.forEach(put.categoryBucket)
+      for (const market of changes.voided) this.#takeOut(market)
+      if (changes.commands.length > 0) {
+        this.#sql(
+          'DELETE FROM commands WHERE seq IN (SELECT seq FROM commands ORDER BY seq LIMIT ?) AND at < ?',
+        ).run(changes.commands.length * CLEANED_FOR_EACH, now - COMMANDS_KEPT_MS)
+      }
+    })
+  }
+
+  #putTexts(row: MarketRow) {
+    const names = rows.marketTexts.columns.map((c) => c.name)
+    const record = this.#sql(
+      `${rows.writing(rows.marketTexts as unknown as rows.Mapping<never>, 'sqlite')} RETURNING seq`,
+    ).get(rows.marketTexts.columns.map((c) => c.of(row))) as { seq: bigint }
+    if (names.length === 0) return
+    const { title, question, description, tags } = row.draft
+    this.#sql(
+      'INSERT OR REPLACE INTO market_search (rowid, title, question, description, tags) VALUES (?, ?, ?, ?, ?)',
+    ).run(record.seq, title, question, description ?? '', tags.join(' '))
+  }
+
+  #takeOut(market: MarketRow) {
+    const values = { market: market.id, creator: market.creatorId, created: BigInt(market.createdAt) }
+    for (const text of rows.takeOut) {
+      const used = Object.entries(values).filter(([name]) => text.includes(`$${name}`))
+      this.#sql(text).run(Object.fromEntries(used))
+    }
+  }
+
+  /**
+   * By how much the ledger is off, in millionths of a credit: what accounts and markets hold, less what was issued. Zero,
+   * or something is broken.
+   */
+  imbalance(): bigint {
+    const { off } = this.#sql(
+      `SELECT (SELECT coalesce(sum(available + reserved - granted), 0) FROM accounts)
+            + (SELECT coalesce(sum(pool + escrow + fees), 0) FROM markets) AS off`,
+    ).get() as { off: bigint }
+    return off
+  }
+
+  /** Removes a little of what nobody asks for any more. */
+  clean(now: Millis): void {
+    tx(this.db, () => {
+      this.#sql(
+        `DELETE FROM market_buckets WHERE (market_id, step, at) IN
+           (SELECT market_id, step, at FROM market_buckets WHERE step = ${MINUTE} AND at < ? LIMIT ?)`,
+      ).run(now - MINUTES_KEPT_MS, CLEANED_AT_ONCE)
+      this.#sql(
+        `DELETE FROM category_buckets WHERE (category, at) IN
+           (SELECT category, at FROM category_buckets WHERE at < ? LIMIT ?)`,
+      ).run(now - MINUTES_KEPT_MS, CLEANED_AT_ONCE)
+      this.#sql(
+        `DELETE FROM user_buckets WHERE (step, at, user_id) IN
+           (SELECT step, at, user_id FROM user_buckets WHERE step = ${HOUR} AND at < ? LIMIT ?)`,
+      ).run(now - 40 * DAY, CLEANED_AT_ONCE)
+    })
+  }
+
+  /** Markets whose trending score is not what it was: those with trades in the last day, and those that had some. */
+  lively(now: Millis): string[] {
+    const records = this.#sql(
+      `SELECT DISTINCT market_id AS id FROM market_buckets WHERE step = ${HOUR} AND at > ?
+       UNION SELECT id FROM markets WHERE trending > 0`,
+    ).all(now - DAY - HOUR) as { id: string }[]
+    return records.map((record) => record.id)
+  }
+
+  /** Brings the trending scores of these markets up to date. */
+  refreshTrending(ids: readonly string[], now: Millis): void {
+    const buckets = this.#sql(
+      `SELECT at, volume, trades FROM market_buckets WHERE market_id = ? AND step = ${HOUR} AND at > ?`,
+    )
+    const update = this.#sql('UPDATE markets SET trending = ? WHERE id = ? AND trending <> ?')
+    tx(this.db, () => {
+      for (const id of ids) {
+        let activity = 0
+        for (const b of buckets.all(id, now - DAY - HOUR) as Pick<
+          Tables['market_buckets'],
+          'at' | 'volume' | 'trades'
+        >[]) {
+          activity += activityWeight(Number(b.at), now) * (Number(b.trades) + Number(b.volume) / 20e6)
+        }
+        const score = trendingOf(activity)
+        update.run(score, id, score)
+      }
+    })
+  }
+
+  close(): void {
+    this.db.close()
+  }
+}
+
+export type { Clock }
