@@ -9,14 +9,40 @@ const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'
 
 /** 26 characters, for example `01jk3v9qgm8t2x4r6s0w5yhz7c`. */
 export function newId(now: Millis): string {
-  let time = Math.floor(now)
+  const random = randomBytes(16)
+  let tail = ''
+  for (let i = 0; i < 16; i++) tail += ALPHABET[random[i]! & 31]
+  return timePart(now) + tail
+}
+
+/** The least identifier of that moment: all that were made at or after it are not smaller. */
+export function idFloor(at: Millis): string {
+  return timePart(Math.max(0, at)) + ALPHABET[0]!.repeat(16)
+}
+
+/** Makes identifiers of which each is greater than the one before, also within a millisecond. */
+export function risingIds(): (now: Millis) => string {
+  let last = ''
+  return (now) => {
+    const fresh = newId(now)
+    last = fresh.slice(0, 10) === last.slice(0, 10) ? successor(last) : fresh
+    return last
+  }
+}
+
+function timePart(at: Millis): string {
+  let time = Math.floor(at)
   let head = ''
   for (let i = 0; i < 10; i++) {
     head = ALPHABET[time % 32]! + head
     time = Math.floor(time / 32)
   }
-  const random = randomBytes(16)
-  let tail = ''
-  for (let i = 0; i < 16; i++) tail += ALPHABET[random[i]! & 31]
-  return head + tail
+  return head
+}
+
+/** The next identifier: the last digit that is not the greatest grows, those behind it start again. */
+function successor(id: string): string {
+  let end = id.length - 1
+  while (id[end] === 'z') end--
+  return id.slice(0, end) + ALPHABET[ALPHABET.indexOf(id[end]!) + 1]! + ALPHABET[0]!.repeat(id.length - 1 - end)
 }

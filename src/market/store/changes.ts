@@ -7,7 +7,7 @@
  *
  * Pure: both databases write the same thing.
  */
-import { DAY, HOUR, type Millis, MINUTE } from '../../base/time.ts'
+import { DAY, HOUR, MINUTE, type Millis } from '../../base/time.ts'
 import type { AccountRow, Books, DisputeRow, Effects, HoldingRow, MarketRow, OrderRow } from '../books.ts'
 import type { MarketEvent } from '../events.ts'
 import type { Category, MarketId, OrderId, UserId } from '../model.ts'
@@ -75,9 +75,22 @@ export class Changes {
   readonly userBuckets = new Map<string, UserBucket>()
   readonly marketBuckets = new Map<string, MarketBucket>()
   readonly categoryBuckets = new Map<string, CategoryBucket>()
+  /** Of `orders`, by owner and by the name that the owner gave. */
+  readonly #named = new Map<string, OrderRow>()
+  signUps = 0
+
+  clientOrder(userId: UserId, clientOrderId: string): OrderRow | undefined {
+    return this.#named.get(`${userId}/${clientOrderId}`)
+  }
+
+  get isEmpty(): boolean {
+    const rows = this.accounts.size + this.markets.size + this.orders.size + this.holdings.size + this.disputes.size
+    return rows + this.commands.length === 0
+  }
 
   /** `books` are as they were when `effects` were decided. */
   add(effects: Effects, books: Books): void {
+    if (effects.done.type === 'account' && effects.done.created) this.signUps++
     for (const row of effects.accounts) this.accounts.set(row.userId, row)
     for (const row of effects.markets) {
       const before = books.market(row.id)
@@ -86,7 +99,10 @@ export class Changes {
       if (row.paidAt !== null && before?.paidAt === null && row.resolution?.kind === 'void') this.voided.push(row)
       this.markets.set(row.id, row)
     }
-    for (const row of effects.orders) this.orders.set(row.id, row)
+    for (const row of effects.orders) {
+      this.orders.set(row.id, row)
+      if (row.clientOrderId !== null) this.#named.set(`${row.userId}/${row.clientOrderId}`, row)
+    }
     for (const row of effects.holdings) this.holdings.set(row.id, row)
     for (const row of effects.disputes) this.disputes.set(row.id, row)
     for (const row of effects.trades) {

@@ -12,10 +12,19 @@ import { AppError, unavailable } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { Cancel, Scheduler } from '../../base/scheduler.ts'
+import type { TelemetryFamily } from '../../base/telemetry.ts'
 import type { Answer, Envelope, MarketCommands } from '../commands.ts'
 import type { MarketEvent } from '../events.ts'
 import { lineReader } from './lines.ts'
-import { answerFromWire, envelopeToWire, eventFromWire, type FromWriter, LINE_MAX, PROTOCOL } from './wire.ts'
+import {
+  answerFromWire,
+  envelopeToWire,
+  eventFromWire,
+  type FromWriter,
+  LINE_MAX,
+  PROTOCOL,
+  type Wired,
+} from './wire.ts'
 
 /** Who wants to hear what is committed. What a listener throws is logged and hurts no other. */
 export interface MarketListener {
@@ -30,6 +39,11 @@ export interface MarketConnection extends MarketCommands {
   subscribe(listener: MarketListener): () => void
   /** Whether commands would be decided now. */
   readonly connected: boolean
+}
+
+export interface WriterConnection extends MarketConnection {
+  /** What the writer measures of itself. Rejects with an AppError 503 when it is away. */
+  telemetry(): Promise<readonly TelemetryFamily[]>
 }
 
 export interface ConnectOptions {
@@ -53,12 +67,12 @@ const OPEN_MAX = 20_000
 interface Open {
   readonly line: string
   readonly since: number
-  resolve(answer: Answer): void
+  take(message: { readonly answer: Wired<Answer> } | { readonly telemetry: readonly TelemetryFamily[] }): void
   reject(error: Error): void
 }
 
 /** Connects in the background; nothing waits for the writer to be there. */
-export function connectWriter(options: ConnectOptions): MarketConnection {
+export function connectWriter(options: ConnectOptions): WriterConnection {
   const { scheduler, random, log } = options
   const { clock } = scheduler
   const patienceMs = options.patienceMs ?? PATIENCE_MS
@@ -117,11 +131,10 @@ export function connectWriter(options: ConnectOptions): MarketConnection {
       const command = open.get(message.id)
       if (!command) return // given up already
       open.delete(message.id)
-      if ('answer' in message) command.resolve(answerFromWire(message.answer))
-      else {
+      if ('failure' in message) {
         const { status, code, detail, retryAfterSeconds } = message.failure
         command.reject(new AppError(status, code, detail, retryAfterSeconds === null ? {} : { retryAfterSeconds }))
-      }
+      } else command.take(message)
     }
   }
 
@@ -145,6 +158,21 @@ export function connectWriter(options: ConnectOptions): MarketConnection {
     })
   }
 
+  function ask<T>(what: object, take: (message: Parameters<Open['take']>[0], resolve: (value: T) => void) => void) {
+    if (closed) return Promise.reject(unavailable('The market is being stopped.', RETRY_AFTER_SECONDS))
+    if (!connected && clock.monotonic() - awaySince > patienceMs) return Promise.reject(away())
+    if (open.size >= OPEN_MAX) {
+      return Promise.reject(unavailable('The market has more to do than it can.', 1, 'market_overloaded'))
+    }
+    const id = nextId++
+    const line = `${JSON.stringify({ id, ...what })}\n`
+    if (line.length > LINE_MAX) return Promise.reject(new AppError(413, 'too_large', 'The command is too large.'))
+    return new Promise<T>((resolve, reject) => {
+      open.set(id, { line, since: clock.monotonic(), take: (message) => take(message, resolve), reject })
+      if (connected) send(line)
+    })
+  }
+
   const look = scheduler.every(LOOK_MS, () => {
     const now = clock.monotonic()
     for (const [id, command] of open) {
@@ -159,20 +187,14 @@ export function connectWriter(options: ConnectOptions): MarketConnection {
     get connected() {
       return connected
     },
-    submit(envelope: Envelope) {
-      if (closed) return Promise.reject(unavailable('The market is being stopped.', RETRY_AFTER_SECONDS))
-      if (!connected && clock.monotonic() - awaySince > patienceMs) return Promise.reject(away())
-      if (open.size >= OPEN_MAX) {
-        return Promise.reject(unavailable('The market has more to do than it can.', 1, 'market_overloaded'))
-      }
-      const id = nextId++
-      const line = `${JSON.stringify({ id, ask: envelopeToWire(envelope) })}\n`
-      if (line.length > LINE_MAX) return Promise.reject(new AppError(413, 'too_large', 'The command is too large.'))
-      return new Promise<Answer>((resolve, reject) => {
-        open.set(id, { line, since: clock.monotonic(), resolve, reject })
-        if (connected) send(line)
-      })
-    },
+    submit: (envelope: Envelope) =>
+      ask({ ask: envelopeToWire(envelope) }, (message, resolve: (answer: Answer) => void) => {
+        if ('answer' in message) resolve(answerFromWire(message.answer))
+      }),
+    telemetry: () =>
+      ask({ telemetry: true }, (message, resolve: (families: readonly TelemetryFamily[]) => void) => {
+        if ('telemetry' in message) resolve(message.telemetry)
+      }),
     subscribe(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)

@@ -2,6 +2,8 @@
  * Rows of the books as rows of tables, and back: one list of columns a table, used by SQLite's statements and by
  * PostgreSQL's alike. A column says where its value comes from and how it is written; whole numbers come back as bigint.
  */
+
+import { DAY, HOUR } from '../../base/time.ts'
 import type {
   AccountRow,
   DisputeRow,
@@ -13,7 +15,6 @@ import type {
   TradeRow,
   Transfer,
 } from '../books.ts'
-import { DAY, HOUR } from '../../base/time.ts'
 import type { MarketDraft, MarketId, Price, Resolution, Shares } from '../model.ts'
 import type { CategoryBucket, CommandRow, MarketBucket, Sums, UserBucket } from './changes.ts'
 import type { MarketsTable, MarketTextsTable, Tables } from './tables.ts'
@@ -21,20 +22,20 @@ import { fillsFromWire, fillsToWire } from './wire.ts'
 
 export type Cell = string | number | bigint | null
 
-interface Column<Row, Name extends string> {
-  readonly name: Name
+interface Column<Row> {
+  readonly name: string
   /** Of PostgreSQL; SQLite says INTEGER and TEXT of its own. */
   readonly type: 'text' | 'int8'
   of(row: Row): Cell
 }
 
-export interface Mapping<Row, T extends keyof Tables = keyof Tables> {
-  readonly table: T
+export interface Mapping<Row> {
+  readonly table: keyof Tables
   /** What makes a row the same row; null when rows are only ever added. */
-  readonly key: readonly (keyof Tables[T] & string)[] | null
+  readonly key: readonly string[] | null
   /** Columns that grow by what is written, instead of becoming it. */
   readonly adds: readonly string[]
-  readonly columns: readonly Column<Row, keyof Tables[T] & string>[]
+  readonly columns: readonly Column<Row>[]
 }
 
 type Cells<Row, T extends keyof Tables, Without extends string = never> = {
@@ -47,13 +48,13 @@ function mapping<Row, T extends keyof Tables, Without extends string = never>(
   key: readonly (keyof Tables[T] & string)[] | null,
   cells: Cells<Row, T, Without>,
   adds: readonly string[] = [],
-): Mapping<Row, T> {
+): Mapping<Row> {
   const columns = Object.entries(cells as Record<string, readonly ['text' | 'int8', (row: Row) => Cell]>)
   return {
     table,
     key,
     adds,
-    columns: columns.map(([name, [type, of]]) => ({ name: name as keyof Tables[T] & string, type, of })),
+    columns: columns.map(([name, [type, of]]) => ({ name, type, of })),
   }
 }
 
@@ -441,14 +442,17 @@ export const categoryBuckets = mapping<CategoryBucket, 'category_buckets'>(
 /**
  * The statement that writes rows: on SQLite one row by positional values, on PostgreSQL any number as one array a column.
  */
-export function writing(m: Mapping<never>, dialect: 'sqlite' | 'postgres'): string {
+export function writing(
+  m: Pick<Mapping<never>, 'table' | 'key' | 'adds' | 'columns'>,
+  dialect: 'sqlite' | 'postgres',
+): string {
   const names = m.columns.map((c) => c.name)
   const source =
     dialect === 'sqlite'
       ? `VALUES (${names.map(() => '?').join(', ')})`
       : `SELECT * FROM unnest(${m.columns.map((c, i) => `$${i + 1}::${c.type}[]`).join(', ')})`
   const head = `INSERT INTO ${m.table} (${names.join(', ')}) ${source}`
-  const key: readonly string[] | null = m.key
+  const { key } = m
   if (key === null) return head
   const set = names
     .filter((name) => !key.includes(name))

@@ -10,6 +10,7 @@ import { chmodSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { messageOf } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
+import type { TelemetryFamily } from '../../base/telemetry.ts'
 import type { Envelope } from '../commands.ts'
 import { lineReader } from './lines.ts'
 import { envelopeFromWire, LINE_MAX, PROTOCOL, type ToWriter } from './wire.ts'
@@ -45,6 +46,7 @@ interface Connection {
 export async function serveCommands(options: {
   readonly socketPath: string
   readonly log: Log
+  telemetry(): readonly TelemetryFamily[]
   take(envelope: Envelope, id: number, reply: (line: string) => void): void
 }): Promise<CommandServer> {
   const { log } = options
@@ -74,6 +76,10 @@ export async function serveCommands(options: {
         log.info('an instance joined the market-writer', { instance: connection.name })
         return
       }
+      if ('telemetry' in message) {
+        connection.lines.push(`${JSON.stringify({ id: message.id, telemetry: options.telemetry() })}\n`)
+        return flush()
+      }
       const envelope = envelopeFromWire(message.ask)
       if (++connection.open === OPEN_MAX) socket.pause()
       options.take(envelope, message.id, reply)
@@ -100,23 +106,24 @@ export async function serveCommands(options: {
   chmodSync(options.socketPath, 0o600)
   server.on('error', (error) => log.error('the socket of the market-writer failed', { error }))
 
+  function flush() {
+    for (const connection of connections) {
+      const { socket, lines, name } = connection
+      if (lines.length === 0) continue
+      const text = lines.join('')
+      connection.lines = []
+      if (socket.writableLength + text.length > BEHIND_MAX) {
+        cutOff++
+        log.warn('an instance does not read what the market-writer tells it and is cut off', { instance: name })
+        socket.destroy()
+      } else if (!socket.destroyed) socket.write(text)
+    }
+  }
+
   return {
+    flush,
     broadcast(line) {
       for (const connection of connections) if (connection.name !== null) connection.lines.push(line)
-    },
-    flush() {
-      for (const connection of connections) {
-        if (connection.lines.length === 0) continue
-        const text = connection.lines.join('')
-        connection.lines = []
-        if (connection.socket.writableLength + text.length > BEHIND_MAX) {
-          cutOff++
-          log.warn('an instance does not read what the market-writer tells it and is cut off', {
-            instance: connection.name,
-          })
-          connection.socket.destroy()
-        } else if (!connection.socket.destroyed) connection.socket.write(text)
-      }
     },
     get connections() {
       return connections.size

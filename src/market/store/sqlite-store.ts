@@ -2,17 +2,15 @@
  * market.db as its writer uses it: everything is read into the books once, at the start; then changes are written, one
  * transaction a batch, synchronised to the disk (FULL) before anybody is answered. One process writes; instances read.
  */
-import type { Clock } from '../../base/clock.ts'
-import { DAY, HOUR, type Millis, MINUTE } from '../../base/time.ts'
+import { DAY, HOUR, MINUTE, type Millis } from '../../base/time.ts'
 import { type Database, openDatabase, type Statement, tx } from '../../storage/database.ts'
 import type { MarketRow, OrderRow } from '../books.ts'
 import { type BookRows, MemoryBooks, type PastOrders } from '../memory-books.ts'
 import type { OrderId, UserId } from '../model.ts'
 import type { Changes } from './changes.ts'
 import * as rows from './rows.ts'
-import { sqliteMigrations } from './tables.ts'
-import type { Tables } from './tables.ts'
-import { activityWeight, trendingOf } from './trending.ts'
+import { sqliteMigrations, type Tables } from './tables.ts'
+import { activityWeight, trendingOf, VOLUME_OF_A_TRADE } from './trending.ts'
 
 /** How long an answer is found by its key. */
 const COMMANDS_KEPT_MS = DAY
@@ -45,7 +43,7 @@ export class SqliteStore {
 
   prepareAll() {
     const put = <Row>(m: rows.Mapping<Row>) => {
-      const statement = this.db.prepare(rows.writing(m as unknown as rows.Mapping<never>, 'sqlite'))
+      const statement = this.db.prepare(rows.writing(m, 'sqlite'))
       const { columns } = m
       const cells: rows.Cell[] = new Array(columns.length).fill(null)
       return (row: Row) => {
@@ -92,9 +90,7 @@ export class SqliteStore {
     const each = <T>(text: string, take: (record: T) => void) => {
       for (const record of this.db.prepare(text).safeIntegers(true).iterate()) take(record as T)
     }
-    each<Tables['accounts']>('SELECT * FROM accounts', (t) =>
-      books.apply({ ...none, accounts: [rows.accountFrom(t)] }),
-    )
+    each<Tables['accounts']>('SELECT * FROM accounts', (t) => books.apply({ ...none, accounts: [rows.accountFrom(t)] }))
     each<rows.MarketRecord>('SELECT * FROM markets JOIN market_texts USING (id)', (t) =>
       books.apply({ ...none, markets: [rows.marketFrom(t)] }),
     )
@@ -124,13 +120,28 @@ export class SqliteStore {
     return record && rows.orderFrom(record)
   }
 
+  /** When each user who traded within the last day did so last. */
+  lastTrades(now: Millis): Map<UserId, Millis> {
+    const records = this.#sql(
+      `SELECT user_id, (SELECT max(id) FROM trades WHERE trades.user_id = active.user_id) AS trade_id
+       FROM (SELECT DISTINCT user_id FROM user_buckets WHERE step = ${HOUR} AND at > ? AND trades > 0) AS active`,
+    ).all(now - DAY - HOUR) as { user_id: UserId; trade_id: string | null }[]
+    const at = this.#sql('SELECT created_at FROM trades WHERE id = ?')
+    const last = new Map<UserId, Millis>()
+    for (const { user_id, trade_id } of records) {
+      const trade = at.get(trade_id) as { created_at: bigint } | undefined
+      if (trade !== undefined) last.set(user_id, Number(trade.created_at))
+    }
+    return last
+  }
+
   /** Writes a batch in one transaction and synchronises it. Throws what went wrong; then nothing of it is written. */
   commit(changes: Changes, now: Millis): void {
     const put = this.#put
     tx(this.db, () => {
       changes.accounts.forEach(put.account)
       changes.markets.forEach(put.market)
-      changes.texts.forEach((row) => this.#putTexts(row))
+      for (const row of changes.texts.values()) this.#putTexts(row)
       changes.orders.forEach(put.order)
       changes.holdings.forEach(put.holding)
       changes.disputes.forEach(put.dispute)
@@ -145,19 +156,18 @@ export class SqliteStore {
       changes.categoryBuckets.forEach(put.categoryBucket)
       for (const market of changes.voided) this.#takeOut(market)
       if (changes.commands.length > 0) {
-        this.#sql(
-          'DELETE FROM commands WHERE seq IN (SELECT seq FROM commands ORDER BY seq LIMIT ?) AND at < ?',
-        ).run(changes.commands.length * CLEANED_FOR_EACH, now - COMMANDS_KEPT_MS)
+        this.#sql('DELETE FROM commands WHERE seq IN (SELECT seq FROM commands ORDER BY seq LIMIT ?) AND at < ?').run(
+          changes.commands.length * CLEANED_FOR_EACH,
+          now - COMMANDS_KEPT_MS,
+        )
       }
     })
   }
 
   #putTexts(row: MarketRow) {
-    const names = rows.marketTexts.columns.map((c) => c.name)
-    const record = this.#sql(
-      `${rows.writing(rows.marketTexts as unknown as rows.Mapping<never>, 'sqlite')} RETURNING seq`,
-    ).get(rows.marketTexts.columns.map((c) => c.of(row))) as { seq: bigint }
-    if (names.length === 0) return
+    const record = this.#sql(`${rows.writing(rows.marketTexts, 'sqlite')} RETURNING seq`).get(
+      rows.marketTexts.columns.map((c) => c.of(row)),
+    ) as { seq: bigint }
     const { title, question, description, tags } = row.draft
     this.#sql(
       'INSERT OR REPLACE INTO market_search (rowid, title, question, description, tags) VALUES (?, ?, ?, ?, ?)',
@@ -224,7 +234,7 @@ export class SqliteStore {
           Tables['market_buckets'],
           'at' | 'volume' | 'trades'
         >[]) {
-          activity += activityWeight(Number(b.at), now) * (Number(b.trades) + Number(b.volume) / 20e6)
+          activity += activityWeight(Number(b.at), now) * (Number(b.trades) + Number(b.volume) / VOLUME_OF_A_TRADE)
         }
         const score = trendingOf(activity)
         update.run(score, id, score)
@@ -236,5 +246,3 @@ export class SqliteStore {
     this.db.close()
   }
 }
-
-export type { Clock }

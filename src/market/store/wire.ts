@@ -5,10 +5,12 @@
  *
  *   instance ──{hello}──▶ writer     ──{id, ask}──▶     one line each, at most LINE_MAX characters
  *            ◀─{hello}──             ◀─{id, answer} | {id, failure} | {events}──
+ *                                    ──{id, telemetry}──▶ ◀─{id, telemetry}──
  *
  * A line is one JSON object and a newline (JSON text never holds one). Both sides are ours and the socket is 0600, yet
  * a line that is not what is said here ends the connection, never the process.
  */
+import type { TelemetryFamily } from '../../base/telemetry.ts'
 import type { Answer, Command, Done, Envelope, Fill, OrderView, TradeDone } from '../commands.ts'
 import type { MarketEvent } from '../events.ts'
 import type { MarketDraft } from '../model.ts'
@@ -29,6 +31,7 @@ export const LINE_MAX = 1 << 20
 export type ToWriter =
   | { readonly hello: typeof PROTOCOL; readonly name: string }
   | { readonly id: number; readonly ask: Wired<Envelope> }
+  | { readonly id: number; readonly telemetry: true }
 
 export interface Failure {
   readonly status: number
@@ -41,6 +44,7 @@ export type FromWriter =
   | { readonly hello: typeof PROTOCOL }
   | { readonly id: number; readonly answer: Wired<Answer> }
   | { readonly id: number; readonly failure: Failure }
+  | { readonly id: number; readonly telemetry: readonly TelemetryFamily[] }
   | { readonly events: readonly Wired<MarketEvent>[] }
 
 const maybe = (text: string | null): bigint | null => (text === null ? null : BigInt(text))

@@ -1,0 +1,20 @@
+/** The front door of the market. */
+export type {
+  Actor,
+  Answer,
+  Command,
+  Done,
+  Envelope,
+  MarketCommands,
+  OrderView,
+  Refusal,
+  RefusalCode,
+  TradeDone,
+} from './commands.ts'
+export type { MarketConfig } from './config.ts'
+export type { MarketEvent } from './events.ts'
+export * from './model.ts'
+export type * from './reads.ts'
+export type { MarketConnection, MarketListener, WriterConnection } from './store/client.ts'
+export { connectWriter } from './store/client.ts'
+export type { EmbeddedOptions, MarketSettings, OpenMarket, PostgresOptions } from './store/market.ts'
