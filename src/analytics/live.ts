@@ -62,6 +62,8 @@ const RATES_MS = MINUTE
 /** A host's rate counts the series with an onset within this time. */
 const RATE_WINDOW_MS = 15 * MINUTE
 const HOSTS_MAX = 1000
+/** Series looked at in RATES_MS for whether they still exist. */
+const LOOKED_AT = 20_000
 /** State is saved at most once in this time, and so seldom that writing it stays below this many bytes a second. */
 const SAVE_MS = MINUTE
 const SAVE_BYTES_PER_SECOND = 200_000
@@ -92,6 +94,8 @@ export class LiveDetector implements WalConsumer {
   #savedAt = Number.NEGATIVE_INFINITY
   /** One more than the largest id seen: a series beyond is new. */
   #known = 0
+  /** Series below it were looked at in this round of `#reclaim`. */
+  #lookedAt = 0
   /** Raised and not written yet. */
   #onsets: Onset[] = []
   #retryAt = Number.NEGATIVE_INFINITY
@@ -126,7 +130,7 @@ export class LiveDetector implements WalConsumer {
         .get() as { id: string; startedAt: number; lastAt: number } | undefined) ?? null
     this.#settling = scheduler.clock.monotonic()
     this.#sweptAt = scheduler.clock.now()
-    this.#timers = [scheduler.every(SWEEP_MS, () => this.#sweep()), scheduler.every(RATES_MS, () => this.#rates())]
+    this.#timers = [scheduler.every(SWEEP_MS, () => this.#sweep()), scheduler.every(RATES_MS, () => this.#minutely())]
   }
 
   resumeAfter(): number {
@@ -288,6 +292,25 @@ export class LiveDetector implements WalConsumer {
     if (moved < 0 || moved > 4 * SWEEP_MS) this.#settling = clock.monotonic()
     if (clock.monotonic() - this.#settling >= SETTLE_MS) this.#detector.sweep(now, this.#onsets)
     this.#tryWrite()
+  }
+
+  #minutely(): void {
+    this.#rates()
+    this.#reclaim()
+  }
+
+  /** Places in the second stage of series that were deleted go to series that wait for one. */
+  #reclaim(): void {
+    if (this.#lookedAt >= this.#known) this.#lookedAt = 0
+    const until = Math.min(this.#known, this.#lookedAt + LOOKED_AT)
+    let freed = 0
+    for (let id = this.#lookedAt; id < until; id++) {
+      if (!this.#detector.hasSeasons(id) || this.#options.labelsOf(id).length > 0) continue
+      this.#detector.forget(id)
+      freed++
+    }
+    this.#lookedAt = until
+    if (freed > 0) this.#detector.seat()
   }
 
   #rates(): void {

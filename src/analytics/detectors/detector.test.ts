@@ -287,6 +287,15 @@ describe('what is odd is said once', () => {
     expect(what(onsets)).toEqual([`${START + 4000 * MINUTE} level`])
   })
 
+  test('a constant of less than a day shows no band: its first change is none, a far larger one is', () => {
+    const young = (later: (i: number) => number) => run(stream(3000, MINUTE, (i) => (i < 600 ? 42 : later(i)))).onsets
+    expect(young(() => 43)).toEqual([])
+    expect(young((i) => 42 + Math.min(4, Math.floor((i - 600) / 200)))).toEqual([])
+    const next = noise(6)
+    expect(young(() => next())).toEqual([])
+    expect(what(young((i) => (i < 2900 ? 43 : 99)))).toEqual([`${START + 2900 * MINUTE} level`])
+  })
+
   test('a missing daily peak is unusual for its hour, though the value is not', () => {
     const random = numbers(5)
     const missing = 12 * 288
@@ -407,6 +416,44 @@ describe('budget and state', () => {
     detector.forget(0)
     expect(detector.bandOf(0)).toBeNull()
     expect(run({ times: Float64Array.of(START + 2 * DAY), values: Float64Array.of(1e6) }, detector).onsets).toEqual([])
+  })
+
+  test('the places of forgotten series go to those that wait, the same after a restart', () => {
+    const detector = new Detector({ seasonBytesMax: 3 * SEASON_BYTES })
+    const feed = (d: Detector, series: number) =>
+      run(
+        stream(3, MINUTE, (i) => i),
+        d,
+        series,
+      )
+    for (let series = 0; series < 6; series++) feed(detector, series)
+    const seated = (d: Detector) => [0, 1, 2, 3, 4, 5, 6].filter((series) => d.hasSeasons(series))
+    expect(seated(detector)).toEqual([0, 1, 2])
+    expect(detector.seat()).toBe(0)
+    detector.forget(2)
+    detector.forget(0)
+    expect(detector.memory().withSeasons).toBe(1)
+    const restarted = new Detector({ seasonBytesMax: 3 * SEASON_BYTES })
+    restarted.restore(detector.save())
+    expect(restarted.memory().withSeasons).toBe(1)
+    for (const d of [detector, restarted]) {
+      feed(d, 6)
+      expect(d.seat()).toBe(1)
+      expect(seated(d)).toEqual([1, 3, 6])
+    }
+    expect(restarted.save()).toEqual(detector.save())
+  })
+
+  test('bytes that lie in the middle of a Buffer are read as well', () => {
+    const detector = new Detector()
+    run(
+      stream(10, MINUTE, (i) => i),
+      detector,
+    )
+    const bytes = detector.save()
+    const restored = new Detector()
+    restored.restore(Buffer.concat([Buffer.alloc(5), bytes]).subarray(5))
+    expect(restored.save()).toEqual(bytes)
   })
 
   test('bytes of another format or length are refused', () => {

@@ -72,6 +72,8 @@ const MEAN_SAMPLES = 1000
 /** A level that holds beyond MEAN_CLIP deviations for this long is the new normal. */
 const SHIFT_MS = DAY
 const SHIFT_WEIGHT = 0.05
+/** Until a series is this old only samples that moved count as seen: standing still shows no band that could be left. */
+const YOUNG_MS = DAY
 /** Stand-still: at least this many samples, and this many times the longest before. */
 const STUCK_MIN = 12
 const STUCK_FACTOR = 4
@@ -184,8 +186,28 @@ export class Detector {
     this.#rows32.fill(0, series * WIDTH32, (series + 1) * WIDTH32)
     this.#rows16.fill(0, series * WIDTH16, (series + 1) * WIDTH16)
     const slot = this.#slots[series]!
-    if (slot > 0) this.#seasons.reset(slot - 1)
+    if (slot > 0) this.#seasons.close(slot - 1)
+    this.#slots[series] = 0
     this.#flags[series]! &= COUNTER | WATCHED
+  }
+
+  /**
+   * Gives places in the second stage that became free (`forget`) to series that have none, those with the lowest ids
+   * first. Answers how many.
+   */
+  seat(): number {
+    let seated = 0
+    for (let id = 0; id < this.#capacity && this.#seasons.used < this.#slotsMax; id++) {
+      if (this.#slots[id] !== 0 || this.#rows16[id * WIDTH16 + SEEN] === 0) continue
+      this.#slots[id] = this.#seasons.open(this.#rows[id * WIDTH + PREV]!) + 1
+      seated++
+    }
+    return seated
+  }
+
+  /** Whether the state of this series has a place in the second stage. */
+  hasSeasons(series: number): boolean {
+    return series < this.#capacity && this.#slots[series]! > 0
   }
 
   /** The continuous score of a series, 0 to 1, as of its newest sample. */
@@ -419,7 +441,7 @@ export class Detector {
       if (ended > rows16[row16 + RUN_MAX]!) rows16[row16 + RUN_MAX] = ended
     }
     rows16[row16 + RUN] = run
-    if (seen < U16_MAX) seen++
+    if (seen < U16_MAX && (!still || age >= YOUNG_MS)) seen++
     rows16[row16 + SEEN] = seen
     if (interval === 0) interval = elapsed
     else {
@@ -499,9 +521,11 @@ export class Detector {
    */
   sweep(now: number, onsets: Onset[]): void {
     for (let id = 0; id < this.#capacity; id++) {
-      if (this.#rows16[id * WIDTH16 + SEEN]! < WARM || (this.#flags[id]! & (ENDED | ABSENT)) !== 0) continue
-      const silence = now - this.#rows[id * WIDTH + TIME]!
       const interval = this.#rows32[id * WIDTH32 + INTERVAL]!
+      // Some WARM samples, whether they moved or not.
+      const known = interval > 0 && this.#rows32[id * WIDTH32 + AGE]! >= (WARM - 1) * interval
+      if (!known || (this.#flags[id]! & (ENDED | ABSENT)) !== 0) continue
+      const silence = now - this.#rows[id * WIDTH + TIME]!
       const gap = Math.max(this.#rows32[id * WIDTH32 + GAP]!, interval)
       const most = Math.max(ABSENT_MS, GAP_INTERVALS * interval, ABSENT_FACTOR * gap)
       if (!(silence > most * this.#ratio)) continue
@@ -555,7 +579,8 @@ export class Detector {
 
   /** Throws a RangeError when the bytes are of another format or cut short. */
   restore(bytes: Uint8Array): void {
-    const copy = bytes.slice()
+    // Not `slice`: of a Buffer that is a view, at any place of a shared pool.
+    const copy = new Uint8Array(bytes)
     if (copy.length < 24) throw new RangeError('detector state: too short')
     const [format, capacity, slots] = new Float64Array(copy.buffer, 0, 3) as unknown as [number, number, number]
     if (format !== FORMAT) throw new RangeError(`detector state: format ${format}, expected ${FORMAT}`)
@@ -575,6 +600,7 @@ export class Detector {
     this.#slots = new Int32Array(take(capacity * 4))
     this.#rows16 = new Uint16Array(take(capacity * WIDTH16 * 2))
     this.#flags = new Uint8Array(take(capacity))
+    this.#seasons.free(this.#slots)
   }
 
   #reserve(series: number): void {

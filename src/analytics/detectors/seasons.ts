@@ -66,7 +66,10 @@ export class Seasons {
   residuals = 0
   #data: Float32Array = new Float32Array(0)
   #anchor: Float64Array = new Float64Array(0)
-  #used = 0
+  /** Slots ever opened, and those of them that were given back. */
+  #opened = 0
+  #freed: number[] = []
+  #ordered = true
   #measurable = true
   #hour = 0
   #hourOfWeek = 0
@@ -80,15 +83,16 @@ export class Seasons {
     this.#offsetOf = offsetOf
   }
 
+  /** Slots that belong to a series. */
   get used(): number {
-    return this.#used
+    return this.#opened - this.#freed.length
   }
 
   /** Opens a slot; `value` becomes its anchor. */
   open(value: number): number {
-    const slot = this.#used++
-    if (this.#used * STRIDE > this.#data.length) {
-      const room = Math.max(64, this.#used * 2)
+    const slot = this.#lowestFree() ?? this.#opened++
+    if (this.#opened * STRIDE > this.#data.length) {
+      const room = Math.max(64, this.#opened * 2)
       const data = new Float32Array(room * STRIDE)
       data.set(this.#data)
       this.#data = data
@@ -100,9 +104,32 @@ export class Seasons {
     return slot
   }
 
+  /** The lowest, so that which slot comes next depends on which are free alone. */
+  #lowestFree(): number | undefined {
+    if (!this.#ordered) this.#freed.sort((a, b) => b - a)
+    this.#ordered = true
+    return this.#freed.pop()
+  }
+
   /** Forgets what a slot has learnt; the next value looked at is its anchor. */
   reset(slot: number): void {
     this.#clear(slot, NaN)
+  }
+
+  /** Gives a slot back: the next series that opens one gets it. */
+  close(slot: number): void {
+    this.#clear(slot, NaN)
+    this.#freed.push(slot)
+    this.#ordered = false
+  }
+
+  /** After `restore`: slots that no series owns are free. `owned` holds slot numbers plus one, 0 for none. */
+  free(owned: Int32Array): void {
+    const taken = new Uint8Array(this.#opened)
+    for (const slot of owned) if (slot > 0) taken[slot - 1] = 1
+    this.#freed = []
+    for (let slot = this.#opened - 1; slot >= 0; slot--) if (taken[slot] === 0) this.#freed.push(slot)
+    this.#ordered = true
   }
 
   #clear(slot: number, anchor: number): void {
@@ -273,13 +300,14 @@ export class Seasons {
 
   /** Everything that is kept, to be given to `restore` of a fresh object. */
   save(): { data: Float32Array; anchor: Float64Array } {
-    return { data: this.#data.slice(0, this.#used * STRIDE), anchor: this.#anchor.slice(0, this.#used) }
+    return { data: this.#data.slice(0, this.#opened * STRIDE), anchor: this.#anchor.slice(0, this.#opened) }
   }
 
   restore(data: Float32Array, anchor: Float64Array): void {
     this.#data = data
     this.#anchor = anchor
-    this.#used = anchor.length
+    this.#opened = anchor.length
+    this.#freed = []
   }
 }
 
