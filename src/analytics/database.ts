@@ -10,7 +10,7 @@
 import { type Database, openDatabase } from '../storage/database.ts'
 
 export function openAnalytics(path: string): Database {
-  return openDatabase(path, { synchronous: 'FULL', migrations: [tables, indexes] })
+  return openDatabase(path, { synchronous: 'FULL', migrations: [tables, indexes, seriesOfForecasts] })
 }
 
 const tables = `
@@ -45,4 +45,12 @@ const indexes = `
   CREATE INDEX anomalies_series ON anomalies (series, at);
   CREATE INDEX predictions_due ON predictions (metric, target);
   CREATE INDEX predictions_horizon ON predictions (horizon, made_at);
+`
+
+/** Forecasts are of series, not of metrics: what was kept by the metric alone is made again within a cycle. */
+const seriesOfForecasts = `
+  DELETE FROM predictions;
+  DELETE FROM records;
+  DROP INDEX predictions_due;
+  CREATE INDEX predictions_due ON predictions (metric, labels, target);
 `

@@ -3,7 +3,9 @@
  * thread forecast them, and finds insights. Detection goes on by itself in the pipeline thread (live.ts); here its notes
  * arrive and become metrics.
  *
- *   every 300 s: points of each watched metric ─▶ forecasts (training thread) ─▶ insights ─▶ analytics.db
+ *   every 300 s: points of each chosen series ─▶ forecasts (training thread) ─▶ insights ─▶ analytics.db
+ *
+ * Chosen are the platform's own series, then those somebody looks at, then all others in turns (choice.ts).
  *
  * Whether the engine is on survives a restart. Off, no cycle runs; samples are still detected and stored, so that
  * nothing has to be learnt again.
@@ -15,22 +17,26 @@ import type { Telemetry } from '../base/telemetry.ts'
 import { DAY, HOUR, type Millis } from '../base/time.ts'
 import {
   type Appender,
-  apiName,
   ColumnBuilder,
   type KnownMetric,
   labelsOf,
+  METRIC_NAME,
   PLATFORM_LABEL,
+  type PointColumns,
   type PointsAnswer,
   type PointsRequest,
   storedName,
+  toObject,
 } from '../metrics/index.ts'
 import type { Database } from '../storage/database.ts'
 import { tx } from '../storage/database.ts'
 import { type Anomalies, openAnomalies } from './anomalies.ts'
-import { type ForecastInput, type Forecasts, openForecasts, type Train } from './forecasting.ts'
+import { openChoice, type SeriesList } from './choice.ts'
+import { type ForecastInput, type Forecasts, openForecasts, type SeriesForecast, type Train } from './forecasting.ts'
 import { findInsights } from './insights/find.ts'
 import { BIN_MS, FORGET_AFTER_MS, type Impact, type Insight, type MetricView, merge } from './insights/insight.ts'
 import type { AnalyticsNote } from './live.ts'
+import { type LabelPairs, labelsText, platformLabels, type SeriesId, shown } from './series-id.ts'
 import { limitOf, watchedMetrics } from './watched.ts'
 
 export interface AnalyticsSettings {
@@ -55,8 +61,8 @@ export interface AnalyticsDeps {
   readonly points: (request: PointsRequest) => Promise<PointsAnswer>
   /** Fits and forecasts in the training thread. */
   readonly train: Train
-  /** Stored names of metrics that are one series each: what can be forecast beside the platform's own. */
-  readonly names: () => Promise<readonly string[]>
+  /** Which series there are: what can be forecast beside the platform's own. */
+  readonly list: SeriesList
   /** Samples that the store holds. */
   readonly samplesHeld: () => number
 }
@@ -83,8 +89,13 @@ export interface Analytics {
   /** One cycle now; joins one that runs. */
   cycle(): Promise<void>
   insights(filter: { type?: string; impact?: Impact; limit: number }): Insight[]
-  /** Somebody looks at this metric: it is forecast before others, and insights look at it. */
-  asked(metricName: string): void
+  /** Somebody looks at this metric, or at one series of it: it is forecast before others, and insights look at it. */
+  asked(metricName: string, labels?: LabelPairs): void
+  /**
+   * What is expected of a series, for other rooms; without labels of the series that the name alone means. Null before
+   * the first forecast and when the newest is too old; asking has the series forecast before others from then on.
+   */
+  forecast(metricName: string, labels?: LabelPairs): SeriesForecast | null
   counts(): AnalyticsCounts
   /** From the pipeline thread. */
   note(note: AnalyticsNote): void
@@ -98,14 +109,32 @@ const FIRST_CYCLE_MS = 15_000
 /** Bins are read this long after they end, so that the last samples are in. */
 const READ_MS = 14 * DAY
 const RECENT_POINTS = 10
-/** Metrics beside the platform's own that one cycle forecasts at most. */
-const OTHERS_MAX = 200
-const ASKED_MAX = 1000
+/** Of a metric that somebody looks at, insights look at so many series. */
+const SERIES_LOOKED_AT = 5
+/** A series is looked for by its labels among those that have them and more. */
+const SERIES_MAX = 100
 const ownNames = new Set(watchedMetrics.map((metric) => metric.name))
 /** Half an hour of history: with less, no interval would be honest. */
 const BINS_MIN = 6
 /** A metric whose newest full bin began longer ago than this is not forecast. */
 const STALE_MS = 4 * BIN_MS
+
+interface Read {
+  readonly series: SeriesId
+  readonly view: MetricView
+  readonly samples: number
+}
+
+/** The points of exactly this series. */
+function pointsOf(answer: PointsAnswer, { metric, labels }: SeriesId): PointColumns | null {
+  if (ownNames.has(metric)) return answer.points
+  const wanted = labelsText(labels)
+  const found = answer.series.find((one) => {
+    const { [METRIC_NAME]: _name, ...rest } = toObject(one.labels)
+    return labelsText(rest) === wanted
+  })
+  return found?.points ?? null
+}
 
 export function startAnalytics(deps: AnalyticsDeps): Analytics {
   const { db, scheduler, log, telemetry } = deps
@@ -124,84 +153,66 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
   let anomaliesDetected = 0
   let dataPointsByMetric: Readonly<Record<string, number>> = {}
   const startedAt = clock.now()
-  /** When somebody last looked at a metric. */
-  const askedAt = new Map<string, Millis>()
-  let turn = 0
+  const choice = openChoice(deps.list, ownNames)
 
   const cycles = telemetry.counter('analytics_cycles_total', 'Cycles of the analytics engine.')
   const detected = telemetry.counter('analytics_anomalies_total', 'Anomalies detected.')
   telemetry.gauge('analytics_insights', 'Insights that are published.', {}, () => insights.length)
 
-  async function readView(
-    { name, unit }: Pick<KnownMetric, 'name' | 'unit'>,
-    labels: Readonly<Record<string, string>>,
-    now: Millis,
-  ): Promise<{ view: MetricView; samples: number } | null> {
-    const request = { name: storedName(name), labels, seriesMax: 0 }
+  async function readView(series: SeriesId, unit: string, now: Millis): Promise<Read | null> {
+    const { metric, labels } = series
+    const request = { name: storedName(metric), labels, seriesMax: ownNames.has(metric) ? 0 : SERIES_MAX }
     const [bins, newest] = await Promise.all([
       deps.points({ ...request, from: now - READ_MS, until: now, stepMs: BIN_MS }),
       deps.points({ ...request, from: now - 2 * RECENT_POINTS * 15_000, until: now, stepMs: 5000 }),
     ])
-    const { points } = bins
-    if (points.length === 0) return null
+    const points = pointsOf(bins, series)
+    if (!points || points.length === 0) return null
+    const recent = pointsOf(newest, series)
     let samples = 0
     for (let i = 0; i < points.length; i++) samples += points.count[i]!
     const view: MetricView = {
-      name,
+      name: shown(series),
       unit,
-      recent: [...newest.points.mean.subarray(Math.max(0, newest.points.length - RECENT_POINTS), newest.points.length)],
+      recent: recent ? [...recent.mean.subarray(Math.max(0, recent.length - RECENT_POINTS), recent.length)] : [],
       binTimes: points.times.subarray(0, points.length),
       binValues: points.mean.subarray(0, points.length),
-      limit: limitOf(name),
+      limit: limitOf(metric),
       forecasts: [],
       skill: [],
     }
-    return { view, samples }
-  }
-
-  /** Metrics beside the platform's own: those somebody looked at first, then the rest in turns. */
-  async function others(now: Millis): Promise<string[]> {
-    for (const [name, at] of askedAt) if (now - at > DAY) askedAt.delete(name)
-    const all = (await deps.names()).map(apiName).filter((name) => !ownNames.has(name))
-    const asked = all.filter((name) => askedAt.has(name)).sort((a, b) => askedAt.get(b)! - askedAt.get(a)!)
-    const rest = all.filter((name) => !askedAt.has(name)).sort()
-    const room = Math.max(0, Math.min(rest.length, OTHERS_MAX - asked.length))
-    const inTurn = Array.from({ length: room }, (_, i) => rest[(turn + i) % rest.length]!)
-    turn = rest.length === 0 ? 0 : (turn + room) % rest.length
-    return [...asked.slice(0, OTHERS_MAX), ...inTurn]
+    return { series, view, samples }
   }
 
   async function runCycle(): Promise<void> {
     const now = clock.now()
     const settings = deps.settings()
     const { signal } = halting
-    const views = new Map<string, MetricView>()
+    const reads: Read[] = []
     const counts: Record<string, number> = {}
     const inputs: ForecastInput[] = []
-    const take = async (
-      metric: Pick<KnownMetric, 'name' | 'unit' | 'min' | 'max'>,
-      labels: Readonly<Record<string, string>>,
-    ) => {
+    const take = async (metric: Pick<KnownMetric, 'name' | 'unit' | 'min' | 'max'>, labels: LabelPairs) => {
       if (signal.aborted) return
-      const read = await readView(metric, labels, now)
+      const series = { metric: metric.name, labels }
+      const read = await readView(series, metric.unit, now)
       if (!read) return
-      counts[metric.name] = read.samples
-      views.set(metric.name, read.view)
+      counts[metric.name] = (counts[metric.name] ?? 0) + read.samples
+      reads.push(read)
       // The running bin is not full yet: its mean would be one of another length.
       const full = read.view.binTimes.findLastIndex((t) => t + BIN_MS <= now) + 1
       if (read.samples < settings.minDataPoints || full < BINS_MIN) return
       // What has stopped coming has no future to tell.
       if (now - read.view.binTimes[full - 1]! > STALE_MS) return
       inputs.push({
-        metric: metric.name,
+        ...series,
         times: read.view.binTimes.subarray(0, full),
         values: read.view.binValues.subarray(0, full),
         ...(metric.min === undefined ? {} : { min: metric.min }),
         ...(metric.max === undefined ? {} : { max: metric.max }),
       })
     }
-    for (const metric of watchedMetrics) await take(metric, { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1] })
-    for (const name of await others(now)) await take({ name, unit: '' }, {})
+    for (const metric of watchedMetrics) await take(metric, platformLabels)
+    for (const { metric, labels } of await choice.next(now)) await take({ name: metric, unit: '' }, labels)
     if (signal.aborted) return
     dataPointsByMetric = counts
     if (settings.mlEnabled) {
@@ -210,12 +221,19 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
         deps.train(jobs, budgetMs, signal),
       )
       predictionsGenerated += made
-      for (const [name, view] of views) {
-        views.set(name, { ...view, forecasts: forecasts.viewsOf(name), skill: forecasts.skillOf(name) })
-      }
+    }
+    const looked = new Map<string, MetricView>()
+    const seen = new Map<string, number>()
+    for (const { series, view } of reads) {
+      const so = seen.get(series.metric) ?? 0
+      if (!ownNames.has(series.metric) && (!choice.isAsked(series) || so >= SERIES_LOOKED_AT)) continue
+      seen.set(series.metric, so + 1)
+      const known = settings.mlEnabled
+        ? { forecasts: forecasts.viewsOf(series), skill: forecasts.skillOf(series) }
+        : { forecasts: [], skill: [] }
+      looked.set(view.name, { ...view, ...known })
     }
     const before = new Set(insights.map((i) => i.key))
-    const looked = new Map([...views].filter(([name]) => ownNames.has(name) || askedAt.has(name)))
     insights = merge(insights, findInsights(looked, now), settings.insightConfidence, now, newId)
     insightsGenerated += insights.filter((i) => !before.has(i.key)).length
     saveInsights(db, insights, now)
@@ -272,9 +290,10 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
       return true
     },
     cycle,
-    asked(metricName) {
-      if (askedAt.size >= ASKED_MAX && !askedAt.has(metricName)) askedAt.delete(askedAt.keys().next().value!)
-      askedAt.set(metricName, clock.now())
+    asked: (metricName, labels) => choice.ask(metricName, labels, clock.now()),
+    forecast(metricName, labels) {
+      if (!ownNames.has(metricName)) choice.ask(metricName, labels, clock.now())
+      return forecasts.forecast(metricName, labels)
     },
     insights({ type, impact, limit }) {
       return insights

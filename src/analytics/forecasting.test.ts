@@ -6,12 +6,13 @@ import { seededRandom } from '../base/random.ts'
 import { type FakeScheduler, fakeScheduler } from '../base/scheduler.ts'
 import { createTelemetry } from '../base/telemetry.ts'
 import { DAY, HOUR, MINUTE } from '../base/time.ts'
-import type { PointsAnswer, PointsRequest } from '../metrics/index.ts'
+import { labelsOf, type PointsAnswer, type PointsRequest } from '../metrics/index.ts'
 import type { Database } from '../storage/database.ts'
 import { openAnalytics } from './database.ts'
 import { type AnalyticsSettings, startAnalytics } from './engine.ts'
 import { type ForecastInput, MEMORIES_MAX, openForecasts, type Train } from './forecasting.ts'
 import { BIN_MS } from './insights/insight.ts'
+import type { LabelPairs } from './series-id.ts'
 import {
   betterGuess,
   confidenceOf,
@@ -88,12 +89,13 @@ describe('the record of a forecast', () => {
 })
 
 /** Days of a daily wave with a little noise, up to `until`. */
-function wave(metric: string, days: number, until: number, seed = 1): ForecastInput {
+function wave(metric: string, days: number, until: number, seed = 1, labels: LabelPairs = {}): ForecastInput {
   const random = seededRandom(seed)
   const n = (days * DAY) / BIN_MS
   const at = Float64Array.from({ length: n }, (_, i) => until - (n - i) * BIN_MS)
   return {
     metric,
+    labels,
     times: at,
     values: at.map((t) => 50 + 20 * Math.sin((2 * Math.PI * t) / DAY) + random.next()),
     min: 0,
@@ -161,7 +163,7 @@ describe('forecasts', () => {
       scheduler.clock.advance(BIN_MS)
       await forecasts.cycle([wave('system.cpu_usage', 5, START + k * BIN_MS)], HORIZONS, HOUR, inline)
     }
-    const [row] = forecasts.quality('system.cpu_usage')
+    const [row] = forecasts.quality({ metricName: 'system.cpu_usage' })
     expect(row).toMatchObject({ horizon: 15, origins: before + 1, standing: 'in_use', inUse: 'forecaster' })
     const again = openForecasts(db, scheduler.clock)
     expect(again.quality()).toEqual(forecasts.quality())
@@ -190,7 +192,7 @@ describe('forecasts', () => {
   test('names that come and go leave no more than the newest memories behind', async () => {
     db.exec(`
       WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${MEMORIES_MAX + 5})
-      INSERT INTO records SELECT 'old' || i, '', i, CAST('{"model":null,"trainedAt":null,"settledUntil":0,"records":{}}' AS BLOB) FROM n`)
+      INSERT INTO records SELECT 'old' || i, '{}', i, CAST('{"model":null,"trainedAt":null,"settledUntil":0,"records":{}}' AS BLOB) FROM n`)
     const forecasts = openForecasts(db, scheduler.clock)
     await forecasts.cycle([wave('m', 2, START)], HORIZONS, HOUR, inline)
     expect(db.prepare('SELECT count(*) FROM records').pluck().get()).toBe(MEMORIES_MAX)
@@ -207,10 +209,35 @@ describe('forecasts', () => {
       scheduler.clock.jumpTo(START + passed)
       await forecasts.cycle([wave('m', 3, START + passed)], [week / MINUTE], HOUR, unjudged)
     }
-    expect(forecasts.quality('m')).toMatchObject([{ origins: 1 }])
+    expect(forecasts.quality({ metricName: 'm' })).toMatchObject([{ origins: 1 }])
     scheduler.clock.jumpTo(START + 20 * DAY)
     await forecasts.cycle([], HORIZONS, HOUR, inline)
     expect(forecasts.predictions({ limit: 10 })).toEqual([])
+  })
+
+  test('series of one metric are forecast each, and named by their labels', async () => {
+    const forecasts = openForecasts(db, scheduler.clock)
+    const of = (host: string, seed: number, up: number) => {
+      const input = wave('load', 2, START, seed, { host })
+      return { ...input, max: 2000, values: input.values.map((v) => v + up) }
+    }
+    await forecasts.cycle([of('a', 1, 0), of('b', 2, 1000)], HORIZONS, HOUR, inline)
+    expect(forecasts.latest('load')).toEqual([])
+    expect(forecasts.forecast('load')).toBeNull()
+    const b = forecasts.forecast('load', { host: 'b' })!
+    expect(b).toMatchObject({ metric: 'load', labels: { host: 'b' }, madeAt: START })
+    expect(b.horizons.map((h) => h.horizon)).toEqual(HORIZONS)
+    expect(b.horizons[0]).toMatchObject({ withdrawn: null })
+    expect(b.horizons[0]!.lower80).toBeGreaterThan(500)
+    expect(forecasts.latestOfAll('load')).toHaveLength(8)
+    expect(forecasts.models().map((m) => m.shown)).toEqual(['load{host="a"}', 'load{host="b"}'])
+    expect(forecasts.quality({ metricName: 'load', labels: { host: 'a' } })).toHaveLength(4)
+    expect(forecasts.predictions({ metricName: 'load', labels: { host: 'a' }, limit: 50 })).toHaveLength(4)
+    expect(forecasts.predictions({ metricName: 'load', limit: 50 })).toHaveLength(8)
+    const again = openForecasts(db, scheduler.clock)
+    expect(again.models()).toEqual(forecasts.models())
+    await again.cycle([wave('load', 2, START, 3, { service: 'opinion-market' })], HORIZONS, HOUR, inline)
+    expect(again.forecast('load')!.labels).toEqual({ service: 'opinion-market' })
   })
 
   test('a forecaster that guesses worse steps down, and says so', async () => {
@@ -230,12 +257,13 @@ describe('forecasts', () => {
       await forecasts.cycle([wave('m', 2, START + k * BIN_MS)], [15], HOUR, wrong)
       scheduler.clock.advance(BIN_MS)
     }
-    const [row] = forecasts.quality('m')
+    const [row] = forecasts.quality({ metricName: 'm' })
     expect(row).toMatchObject({ standing: 'withdrawn', inUse: expect.stringContaining('naive') })
     expect(row!.why).toContain('did better')
     const [newest] = forecasts.latest('m')
     expect(newest!.model).toMatch(/^withdrawn: (seasonal_)?naive$/)
-    expect(forecasts.viewsOf('m')).toEqual([])
+    expect(forecasts.viewsOf({ metric: 'm', labels: {} })).toEqual([])
+    expect(forecasts.forecast('m')!.horizons[0]!.withdrawn).toBe(row!.why)
   })
 
   test('an old forecast is no forecast', async () => {
@@ -262,6 +290,7 @@ describe('the engine', () => {
   let asked: PointsRequest[]
   let silent = false
   let names: string[] = []
+  let seriesOf: Record<string, number> = {}
   let config = settings
   beforeEach(() => {
     db = openAnalytics(':memory:')
@@ -269,6 +298,7 @@ describe('the engine', () => {
     asked = []
     silent = false
     names = []
+    seriesOf = {}
     config = settings
     training = inline
   })
@@ -291,7 +321,8 @@ describe('the engine', () => {
       max: new Float64Array(n).fill(90),
       count: new Float64Array(n).fill(1),
     }
-    return { points: columns, series: [], matched: Number(known) }
+    const series = known ? [{ labels: labelsOf(request.name, request.labels), points: columns }] : []
+    return { points: columns, series, matched: series.length }
   }
   let training: Train = inline
   const stored: string[] = []
@@ -310,7 +341,11 @@ describe('the engine', () => {
       settings: () => config,
       points,
       train: (jobs, budgetMs, signal) => training(jobs, budgetMs, signal),
-      names: async () => names,
+      list: {
+        names: async () => names,
+        of: async (name, limit) =>
+          Array.from({ length: Math.min(limit, seriesOf[name] ?? 1) }, (_, i): LabelPairs => ({ n: String(i) })),
+      },
       samplesHeld: () => 7,
     })
 
@@ -391,7 +426,7 @@ describe('the engine', () => {
     expect(other.lastActivity).toBe(START)
   })
 
-  test('other metrics of one series are forecast too: those somebody looks at first, the rest in turns', async () => {
+  test('other metrics are forecast too: those somebody looks at first, the rest in turns', async () => {
     names = Array.from({ length: 250 }, (_, i) => `m${String(i).padStart(3, '0')}`)
     const engine = start()
     engine.asked('m249')
@@ -401,6 +436,20 @@ describe('the engine', () => {
     expect([forecast('m249'), forecast('m240')]).toEqual([true, false])
     await engine.cycle()
     expect(names.filter(forecast)).toHaveLength(250)
+  })
+
+  test('of a metric of many series, those somebody looks at first, the others in turns', async () => {
+    names = ['a', 'many', 'z']
+    seriesOf = { many: 300 }
+    const engine = start()
+    expect(engine.forecast('z', { n: '0' })).toBeNull()
+    engine.asked('many', { n: '299' })
+    await engine.cycle()
+    expect(engine.forecast('z', { n: '0' })).not.toBeNull()
+    const made = () => new Set(engine.forecasts.latestOfAll('many').map((p) => p.labels.n))
+    expect([made().size, made().has('299'), made().has('250')]).toEqual([197 + 1, true, false])
+    await engine.cycle()
+    expect(made().size).toBe(300)
   })
 
   test('rates of anomalies become metrics', async () => {

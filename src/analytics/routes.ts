@@ -1,7 +1,7 @@
 /** The API of analytics, so far: data points in, points of a series out. */
 import Type from 'typebox'
 import type { Clock } from '../base/clock.ts'
-import { AppError, invalid } from '../base/errors.ts'
+import { invalid } from '../base/errors.ts'
 import { DAY, fromIso, MINUTE, type Millis, SECOND, toIso } from '../base/time.ts'
 import type { Route } from '../http/route.ts'
 import { route } from '../http/route.ts'
@@ -18,6 +18,7 @@ import {
   toObject,
 } from '../metrics/index.ts'
 import { checkPoint, type DataPointBody, type Point, type PointSinks, pushPoints, refusal } from './data-points.ts'
+import { labelsFrom } from './labels-text.ts'
 
 export { engineRoutes } from './surface/routes.ts'
 
@@ -169,7 +170,7 @@ const series = (deps: AnalyticsRoutesDeps) =>
         throw invalid([{ path: 'step', message: `gives more than ${BUCKETS_MAX} points; take a larger one` }])
       }
       const name = storedName(query.metric_name)
-      const labels = labelsFrom(query.labels)
+      const labels = query.labels === undefined ? {} : labelsFrom(query.labels)
       const answer = await deps.points({ name, labels, from, until, stepMs, seriesMax: SERIES_MAX })
       // Points in series are bounded together: many series get fewer of them each the longer the window is.
       const room = Math.max(1, Math.floor((4 * BUCKETS_MAX) / Math.max(1, (until - from) / stepMs)))
@@ -200,23 +201,6 @@ function stepFor(spanMs: number): number {
   const seconds = spanMs / SECOND / CHART_POINTS
   const step = STEPS.find((s) => s >= seconds) ?? Math.ceil(seconds / 86_400) * 86_400
   return step * SECOND
-}
-
-function labelsFrom(text: string | undefined): Record<string, string> {
-  if (text === undefined) return {}
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch {
-    throw new AppError(400, 'parameter_unreadable', 'The parameter labels is not a JSON object.')
-  }
-  const isLabels =
-    typeof value === 'object' &&
-    value !== null &&
-    !Array.isArray(value) &&
-    Object.values(value).every((v) => typeof v === 'string')
-  if (!isLabels) throw invalid([{ path: 'labels', message: 'expected a JSON object of texts' }])
-  return value as Record<string, string>
 }
 
 function pointsOf(columns: PointColumns) {

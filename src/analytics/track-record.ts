@@ -32,8 +32,21 @@ const CLEARLY = 0.02
 export const emptyRecord: TrackRecord = { outcomes: [], standing: 'unproven' }
 
 export function extend(record: TrackRecord, outcomes: readonly Outcome[]): TrackRecord {
-  const kept = [...record.outcomes, ...outcomes].slice(-OUTCOMES_MAX)
+  const kept = [...record.outcomes, ...outcomes.map(shortened)].slice(-OUTCOMES_MAX)
   return { outcomes: kept, standing: standingOf(record.standing, kept) }
+}
+
+/** Five digits are kept, so that a stored record is the same one. */
+function shortened(outcome: Outcome): Outcome {
+  const short = (value: number) => Number(value.toPrecision(5))
+  const { error, naive, seasonal, mean } = outcome
+  return {
+    ...outcome,
+    error: short(error),
+    naive: short(naive),
+    seasonal: seasonal === null ? null : short(seasonal),
+    mean: short(mean),
+  }
 }
 
 function standingOf(before: Standing, outcomes: readonly Outcome[]): Standing {
@@ -43,6 +56,34 @@ function standingOf(before: Standing, outcomes: readonly Outcome[]): Standing {
   if (before === 'in_use') return error! > bar * (1 + CLEARLY) ? 'withdrawn' : 'in_use'
   if (before === 'withdrawn') return error! < bar * (1 - CLEARLY) ? 'in_use' : 'withdrawn'
   return error! <= bar ? 'in_use' : 'withdrawn'
+}
+
+/** A record as it is stored: five numbers an outcome. */
+export interface PackedRecord {
+  readonly standing: Standing
+  /** error, naive, seasonal, mean, and the intervals that held it (1: of 80 %, 2: of 95 %). */
+  readonly outcomes: readonly (number | null)[]
+}
+
+export function pack(record: TrackRecord): PackedRecord {
+  const row = (o: Outcome) => [o.error, o.naive, o.seasonal, o.mean, Number(o.in80) + 2 * Number(o.in95)]
+  return { standing: record.standing, outcomes: record.outcomes.flatMap(row) }
+}
+
+export function unpack({ standing, outcomes }: PackedRecord): TrackRecord {
+  const made: Outcome[] = []
+  for (let i = 0; i + 4 < outcomes.length; i += 5) {
+    const held = outcomes[i + 4]!
+    made.push({
+      error: outcomes[i]!,
+      naive: outcomes[i + 1]!,
+      seasonal: outcomes[i + 2]!,
+      mean: outcomes[i + 3]!,
+      in80: (held & 1) !== 0,
+      in95: (held & 2) !== 0,
+    })
+  }
+  return { outcomes: made, standing }
 }
 
 export interface Errors {

@@ -1,14 +1,14 @@
 /** What alerting asks of metrics and analytics: expressions and samples, anomalies, forecasts, what else moved. */
 import type { Sources } from '../alerting/index.ts'
-import type { Analytics } from '../analytics/index.ts'
+import type { Analytics, Prediction } from '../analytics/index.ts'
 import type { Clock } from '../base/clock.ts'
 import { MINUTE } from '../base/time.ts'
-import { apiName, knownMetric, type Labels, labelsOf, PLATFORM_LABEL, type QueryService } from '../metrics/index.ts'
+import { apiName, type Labels, labelsOf, type QueryService } from '../metrics/index.ts'
 
 export interface AlertingSourcesDeps {
   readonly queries: QueryService
   /** Built after alerting. */
-  readonly analytics: () => Pick<Analytics, 'anomalies' | 'forecasts'>
+  readonly analytics: () => Pick<Analytics, 'anomalies' | 'forecasts' | 'asked'>
   readonly clock: Clock
 }
 
@@ -40,15 +40,21 @@ export function alertingSources({ queries, analytics, clock }: AlertingSourcesDe
       return [...strongest.values()]
     },
     async forecasts(metric, horizonMinutes) {
-      const all = analytics().forecasts.latest(apiName(metric))
-      // The rule's own horizon, or the next one that is forecast.
-      const one = all
-        .filter(({ horizon }) => horizon >= horizonMinutes)
-        .reduce<(typeof all)[number] | null>((a, b) => (a === null || b.horizon < a.horizon ? b : a), null)
-      if (!one) return []
-      // A forecast is of the platform's own series, or of a metric that has one series alone.
-      const labels = labelsOf(metric, knownMetric(metric) ? { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1] } : {})
-      return [{ labels, lower: one.lower80, upper: one.upper80, earned: one.standing === 'in_use' }]
+      analytics().asked(apiName(metric))
+      const bySeries = new Map<string, Prediction[]>()
+      for (const one of analytics().forecasts.latestOfAll(apiName(metric))) {
+        const key = JSON.stringify(one.labels)
+        bySeries.set(key, [...(bySeries.get(key) ?? []), one])
+      }
+      return [...bySeries.values()].flatMap((all) => {
+        // The rule's own horizon, or the next one that is forecast.
+        const one = all
+          .filter(({ horizon }) => horizon >= horizonMinutes)
+          .reduce<Prediction | null>((a, b) => (a === null || b.horizon < a.horizon ? b : a), null)
+        if (!one) return []
+        const { lower80, upper80, standing } = one
+        return [{ labels: labelsOf(metric, one.labels), lower: lower80, upper: upper80, earned: standing === 'in_use' }]
+      })
     },
     async correlated(alert, since, until) {
       const own = JSON.stringify(alert.labels)

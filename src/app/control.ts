@@ -51,12 +51,10 @@ import { createHealth, gaugeOf, storeHealth } from './health.ts'
 import type { ProcessLog } from './log.ts'
 import { childLog, performanceLine } from './log.ts'
 import { openOps } from './ops-db.ts'
+import { seriesList } from './series-list.ts'
 import { systemRoutes } from './system-routes.ts'
 import { loginLink } from './urls.ts'
 import { VERSION } from './version.ts'
-
-/** Names of metrics that forecasting chooses from. */
-const NAMES_MAX = 10_000
 
 export interface Control {
   readonly server: Server
@@ -284,7 +282,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       settings: analyticsSettings,
       points: (request) => queries.call('points', request),
       train: trainingThread(beside('training-worker'), scheduler, log.with({ room: 'analytics' })),
-      names: async () => (await queries.call('top', NAMES_MAX)).names.flatMap((n) => (n.series === 1 ? [n.name] : [])),
+      list: seriesList(queries, clock),
       samplesHeld: () => gaugeOf(telemetry, 'metrics_samples_held'),
     })
     undo.push(() => analytics.close())

@@ -24,6 +24,7 @@ afterEach(() => {
 
 const prediction = (horizon: number, standing: Prediction['standing']): Prediction => ({
   metricName: 'system.cpu_usage',
+  labels: { service: 'opinion-market' },
   horizon,
   madeAt: NOW - MINUTE,
   target: NOW + horizon * MINUTE,

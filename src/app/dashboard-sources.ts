@@ -96,7 +96,9 @@ function fromAnalytics(analytics: NonNullable<DashboardSourcesDeps['analytics']>
 
 function newestForecasts({ forecasts }: Pick<Analytics, 'forecasts'>, metricName: string): ForecastView[] {
   const newest = forecasts.latest(metricName)
-  const why = newest.some((one) => one.standing === 'withdrawn') ? forecasts.quality(metricName) : []
+  const why = newest.some((one) => one.standing === 'withdrawn')
+    ? forecasts.quality({ metricName, labels: newest[0]!.labels })
+    : []
   return newest.map((one) => ({
     metric: metricName,
     madeAt: one.madeAt,

@@ -8,8 +8,9 @@ import { route } from '../../http/route.ts'
 import { canonicalName } from '../../metrics/index.ts'
 import type { Anomaly, AnomalyEvent } from '../anomalies.ts'
 import type { Analytics, AnalyticsSettings } from '../engine.ts'
-import type { Prediction } from '../forecasting.ts'
+import type { Prediction, SeriesFilter } from '../forecasting.ts'
 import type { Insight } from '../insights/insight.ts'
+import { labelsFrom } from '../labels-text.ts'
 
 export interface EngineRoutesDeps {
   readonly analytics: Analytics
@@ -28,9 +29,13 @@ const limit = (byDefault: number) => Type.Optional(Type.Integer({ minimum: 1, ma
 const MetricName = Type.Optional(Type.String({ minLength: 1, maxLength: 200 }))
 const Level = Type.Union([Type.Literal('low'), Type.Literal('medium'), Type.Literal('high')])
 const Labels = Type.Record(Type.String(), Type.String())
+const LabelsText = Type.Optional(
+  Type.String({ maxLength: 4096, description: 'A JSON object: only the series with exactly these labels.' }),
+)
 
 const PredictionSchema = Type.Object({
   metric_name: Type.String(),
+  labels: Labels,
   predicted_value: Type.Number(),
   confidence: Fraction,
   time_horizon: Type.Integer(),
@@ -192,7 +197,7 @@ const summary = ({ analytics, clock, settings }: EngineRoutesDeps) =>
             predictions_generated: counts.predictionsGenerated,
             insights_generated: counts.insightsGenerated,
             anomalies_detected: counts.anomaliesDetected,
-            model_accuracy: Object.fromEntries(models.map((m) => [m.metricName, m.accuracy])),
+            model_accuracy: Object.fromEntries(models.map((m) => [m.shown, m.accuracy])),
           },
           ml_available: config.mlEnabled,
           config: {
@@ -216,14 +221,16 @@ const predictions = ({ analytics }: EngineRoutesDeps) =>
     summary: 'Forecasts, newest first',
     query: Type.Object({
       metric_name: MetricName,
+      labels: LabelsText,
       horizon: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_080, description: 'Minutes ahead.' })),
       limit: limit(50),
     }),
     data: Type.Array(PredictionSchema),
     handler({ query }) {
-      if (query.metric_name !== undefined) analytics.asked(canonicalName(query.metric_name))
+      const series = seriesOf(query)
+      if (series.metricName !== undefined) analytics.asked(series.metricName, series.labels)
       const found = analytics.forecasts.predictions({
-        ...(query.metric_name === undefined ? {} : { metricName: canonicalName(query.metric_name) }),
+        ...series,
         ...(query.horizon === undefined ? {} : { horizon: query.horizon }),
         limit: query.limit ?? 50,
       })
@@ -401,6 +408,7 @@ const models = ({ analytics, settings }: EngineRoutesDeps) =>
         Type.String(),
         Type.Object({
           metric_name: Type.String(),
+          labels: Labels,
           model_type: Type.String(),
           accuracy: Fraction,
           last_trained: NullableTime,
@@ -414,9 +422,10 @@ const models = ({ analytics, settings }: EngineRoutesDeps) =>
       const json = all.map(
         (m) =>
           [
-            m.metricName,
+            m.shown,
             {
               metric_name: m.metricName,
+              labels: { ...m.labels },
               model_type: m.modelType,
               accuracy: m.accuracy,
               last_trained: m.lastTrained === null ? null : toIso(m.lastTrained),
@@ -438,10 +447,11 @@ const quality = ({ analytics }: EngineRoutesDeps) =>
     access: 'viewer',
     tag,
     summary: 'Rolling error and interval coverage per metric and horizon, beside plain baselines',
-    query: Type.Object({ metric_name: MetricName }),
+    query: Type.Object({ metric_name: MetricName, labels: LabelsText }),
     data: Type.Array(
       Type.Object({
         metric_name: Type.String(),
+        labels: Labels,
         horizon: Type.Integer(),
         origins: Count,
         mean_absolute_error: NullableNumber,
@@ -455,10 +465,10 @@ const quality = ({ analytics }: EngineRoutesDeps) =>
       }),
     ),
     handler({ query }) {
-      const name = query.metric_name === undefined ? undefined : canonicalName(query.metric_name)
       return {
-        data: analytics.forecasts.quality(name).map((q) => ({
+        data: analytics.forecasts.quality(seriesOf(query)).map((q) => ({
           metric_name: q.metricName,
+          labels: { ...q.labels },
           horizon: q.horizon,
           origins: q.origins,
           mean_absolute_error: q.error,
@@ -495,7 +505,7 @@ const performance = ({ analytics }: EngineRoutesDeps) =>
           predictions_generated: counts.predictionsGenerated,
           insights_generated: counts.insightsGenerated,
           anomalies_detected: counts.anomaliesDetected,
-          model_accuracy: Object.fromEntries(analytics.forecasts.models().map((m) => [m.metricName, m.accuracy])),
+          model_accuracy: Object.fromEntries(analytics.forecasts.models().map((m) => [m.shown, m.accuracy])),
           data_points_by_metric: { ...counts.dataPointsByMetric },
         },
       }
@@ -591,8 +601,17 @@ function window(query: { since?: string; until?: string }): { since?: Millis; un
   return { ...time('since', query.since), ...time('until', query.until) }
 }
 
+/** The series that a query is about. */
+function seriesOf(query: { metric_name?: string; labels?: string }): SeriesFilter {
+  return {
+    ...(query.metric_name === undefined ? {} : { metricName: canonicalName(query.metric_name) }),
+    ...(query.labels === undefined ? {} : { labels: labelsFrom(query.labels) }),
+  }
+}
+
 const predictionJson = (p: Prediction) => ({
   metric_name: p.metricName,
+  labels: { ...p.labels },
   predicted_value: p.value,
   confidence: p.confidence,
   time_horizon: p.horizon,
