@@ -218,7 +218,7 @@ describe('forecasts', () => {
   test('series of one metric are forecast each, and named by their labels', async () => {
     const forecasts = openForecasts(db, scheduler.clock)
     const of = (host: string, seed: number, up: number) => {
-      const input = wave('load', 2, START, seed, { host })
+      const input = wave('load', 5, START, seed, { host })
       return { ...input, max: 2000, values: input.values.map((v) => v + up) }
     }
     await forecasts.cycle([of('a', 1, 0), of('b', 2, 1000)], HORIZONS, HOUR, inline)

@@ -17,7 +17,7 @@ import type { TelemetryFamily } from '../base/telemetry.ts'
 import { createTelemetry } from '../base/telemetry.ts'
 import type { Config } from '../config/index.ts'
 import { loadConfig, withoutSecrets } from '../config/index.ts'
-import { createDashboard } from '../dashboard/index.ts'
+import { createDashboard, createScorer } from '../dashboard/index.ts'
 import { dashboardRoutes } from '../dashboard/routes.ts'
 import { labelled } from '../http/exposition.ts'
 import type { Server } from '../http/server.ts'
@@ -290,19 +290,29 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     health.check('analytics', () => ({ status: 'healthy', detail: analytics.active ? 'on' : 'off' }))
 
     const notes = pointNotes(ops)
+    const sources = dashboardSources({
+      metrics,
+      queries,
+      health,
+      events,
+      clock,
+      analytics,
+      alerting,
+      intervalMs: () => intervalMs,
+    })
+    const dashboardConfig = () => config.current.values.dashboard
+    const score = createScorer({ sources, clock, config: dashboardConfig })
+    collector.add({
+      name: 'score',
+      async collect() {
+        const value = await score()
+        return value === null ? [] : [{ name: 'performance_score', value }]
+      },
+    })
     const dashboard = createDashboard({
-      sources: dashboardSources({
-        metrics,
-        queries,
-        health,
-        events,
-        clock,
-        analytics,
-        alerting,
-        intervalMs: () => intervalMs,
-      }),
+      sources,
       scheduler,
-      config: () => config.current.values.dashboard,
+      config: dashboardConfig,
       log: log.with({ room: 'dashboard' }),
       telemetry,
     })

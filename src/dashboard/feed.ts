@@ -34,7 +34,7 @@ import type { Facts } from './words.ts'
 import { headlineOf, insightsOf, lasting } from './words.ts'
 
 /** A metric without a sample for this many intervals has no data. */
-const INTERVALS_FRESH = 3
+export const INTERVALS_FRESH = 3
 /** Steps of the history that a refill brings. */
 export const FINE_STEP_MS = 15_000
 export const COARSE_STEP_MS = 5 * MINUTE
