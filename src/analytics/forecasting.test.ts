@@ -135,7 +135,7 @@ describe('training', () => {
   })
 
   test('no values, no forecast', () => {
-    expect(train(job({ metric: 'm', times: new Float64Array(), values: new Float64Array() }))).toBeNull()
+    expect(train(job({ metric: 'm', labels: {}, times: new Float64Array(), values: new Float64Array() }))).toBeNull()
   })
 })
 

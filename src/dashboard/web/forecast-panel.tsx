@@ -5,7 +5,10 @@ import { Problem, useAsked } from './asked.tsx'
 import { between, formatValue, hhmm, moment, NARROW } from './format.ts'
 import { now } from './live.ts'
 
+type Labels = Readonly<Record<string, string>>
+
 interface Prediction {
+  readonly labels: Labels
   readonly predicted_value: number
   readonly confidence: number
   readonly time_horizon: number
@@ -34,26 +37,39 @@ interface Quality {
 interface Known {
   readonly predictions: readonly Prediction[]
   readonly quality: readonly Quality[]
+  /** So many series are forecast, and none of them is what the name alone means. */
+  readonly several: number
 }
 
 const API = '/api/v1/advanced-analytics'
 /** A forecast made longer ago than three cycles says nothing any more. */
 const LASTS_MS = 15 * 60_000
 
-/** The newest forecasts of a metric and their record. */
-export function useForecast(name: string) {
-  return useAsked(`forecast ${name}`, 15_000, async (signal): Promise<Known> => {
-    const metric = `metric_name=${encodeURIComponent(name)}`
-    const [predictions, quality] = await Promise.all([
-      call<Prediction[]>('GET', `${API}/predictions?${metric}&limit=32`, undefined, signal),
-      call<Quality[]>('GET', `${API}/forecast-quality?${metric}`, undefined, signal),
-    ])
-    const newest = predictions.filter(
-      (one) => one.created_at === predictions[0]!.created_at && now.peek() - Date.parse(one.created_at) < LASTS_MS,
-    )
-    return { predictions: newest.sort((a, b) => a.time_horizon - b.time_horizon), quality }
+const PLATFORM: Labels = { service: 'opinion-market' }
+
+/** The newest forecasts of a series and their record; without labels of the series that the name alone means. */
+export function useForecast(name: string, labels: Labels | null) {
+  const { __name__: _name, ...wanted } = labels ?? PLATFORM
+  return useAsked(`forecast ${name} ${JSON.stringify(labels)}`, 15_000, async (signal): Promise<Known> => {
+    const metric = new URLSearchParams({ metric_name: name })
+    const series = new URLSearchParams({ metric_name: name, labels: JSON.stringify(wanted) })
+    const newest = async (query: URLSearchParams, limit: number) => {
+      const found = await call<Prediction[]>('GET', `${API}/predictions?${query}&limit=${limit}`, undefined, signal)
+      return found.filter((one) => one.created_at === found[0]!.created_at && !tooOld(one))
+    }
+    let found = await newest(series, 32)
+    if (found.length === 0 && labels === null) {
+      found = await newest(metric, 1000)
+      const texts = new Set(found.map((one) => JSON.stringify(one.labels)))
+      if (texts.size > 1) return { predictions: [], quality: [], several: texts.size }
+      if (found[0]) series.set('labels', JSON.stringify(found[0].labels))
+    }
+    const quality = await call<Quality[]>('GET', `${API}/forecast-quality?${series}`, undefined, signal)
+    return { predictions: found.sort((a, b) => a.time_horizon - b.time_horizon), quality, several: 0 }
   })
 }
+
+const tooOld = (one: Prediction) => now.peek() - Date.parse(one.created_at) >= LASTS_MS
 
 /** As the dashboard's messages have them. */
 export function pointsOf(known: Known | null): ForecastPoint[] {
@@ -94,7 +110,9 @@ export function Forecast({ unit, predictions: { asked, again } }: ForecastProps)
       {!answer && !problem && <p class="empty quiet">Reading</p>}
       {answer && predictions.length === 0 && (
         <p class="empty">
-          No forecast yet: they are made every five minutes of metrics that are one series, the most looked-at first.
+          {answer.several > 0
+            ? `${answer.several} series of this metric are forecast, each for itself: choose one below.`
+            : 'No forecast yet: they are made every five minutes, of the series that are looked at first.'}
         </p>
       )}
       {predictions.length > 0 && <Expected predictions={predictions} quality={answer!.quality} unit={unit} />}
@@ -103,7 +121,7 @@ export function Forecast({ unit, predictions: { asked, again } }: ForecastProps)
   )
 }
 
-function Expected({ predictions, quality, unit }: Known & { unit: string }) {
+function Expected({ predictions, quality, unit }: Omit<Known, 'several'> & { unit: string }) {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard
     <section class="table-wrap" tabIndex={0} aria-label="Forecast by horizon">

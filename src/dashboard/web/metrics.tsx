@@ -161,13 +161,12 @@ function Metric({ name }: { name: string }) {
   const track = held && answer ? trackFrom(points, held.until, seconds, answer.step) : null
   const lines: Line[] = [{ key: 'mean', name: 'Mean', unit, axis: 'left' }]
   const list = useAnomalies(name)
-  const predictions = useForecast(name)
+  const predictions = useForecast(name, chosen.value === MERGED ? null : (rows[chosen.value]?.labels ?? null))
   const chosenLabels = chosen.value === MERGED ? null : labelText(rows[chosen.value]?.labels ?? {})
   const marks = (list.asked.value.answer ?? [])
     .filter((one) => one.hidden_by === null && (chosenLabels === null || labelText(one.labels) === chosenLabels))
     .map((anomaly): Mark => ({ line: 'mean', anomaly }))
     .reverse()
-  // Forecast is the platform's own series, which is the one that the name alone means.
   const expected = pointsOf(predictions.asked.value.answer)
   const why = withdrawnWhy(expected, now.value)
   return (
@@ -180,7 +179,7 @@ function Metric({ name }: { name: string }) {
           track={track}
           now={held?.until ?? now.value}
           gapMs={3 * step * 1000}
-          ahead={{ mean: chosen.value === MERGED ? aheadOf(expected, now.value, seconds * 1000) : [] }}
+          ahead={{ mean: aheadOf(expected, now.value, seconds * 1000) }}
           marks={marks}
           note={why && `no forecast: ${why}`}
           left={{ unit, base: 0, top: unit === '%' && points.every((point) => point.max <= 100) ? 100 : null }}
