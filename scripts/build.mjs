@@ -1,5 +1,5 @@
 /**
- * Compiles the program into dist/ (tsc) and the page into dist/web (vite), if their sources changed since.
+ * Compiles the program into dist/ (bundle.mjs) and the page into dist/web (vite), if their sources changed since.
  * What is made is made aside and moved into place in one step, its stamp with it: a build that is killed half-way leaves
  * the former one as it was. Needs Node 24 and installed packages: `prepare.mjs --build` calls it.
  */
@@ -11,7 +11,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const WEB = join('src', 'dashboard', 'web')
-const TSC = join('node_modules', 'typescript-native', 'bin', 'tsc')
+const BUNDLE = join('scripts', 'bundle.mjs')
 const VITE = join('node_modules', 'vite', 'bin', 'vite.js')
 
 /** What dist/ would be built from, as two hashes; `web` is null while there is no page. */
@@ -21,7 +21,7 @@ export function sourceStamp() {
     .sort()
   const isWeb = (file) => file.startsWith(WEB)
   const isServer = (file) => /\.ts$/.test(file) && !/\.(test|contract)\.ts$/.test(file)
-  const common = ['package-lock.json', join('scripts', 'build.mjs')]
+  const common = ['package-lock.json', join('scripts', 'build.mjs'), BUNDLE]
   return {
     server: hash([...common, 'tsconfig.json', ...files.filter((f) => !isWeb(f) && isServer(f))]),
     // The page shares types of the server's protocol files.
@@ -54,8 +54,7 @@ export function build(say) {
   mkdirSync(next, { recursive: true })
   try {
     say('compiling the program')
-    // Types are checked by `npm run check`, in CI: here they would cost ten times the rest.
-    run(TSC, ['-p', 'tsconfig.json', '--noCheck', '--incremental', 'false', '--outDir', next])
+    run(BUNDLE, ['--outDir', next])
     const web = join(next, 'web')
     if (want.web && want.web === have.web) cpSync(join(root, 'dist', 'web'), web, { recursive: true })
     else if (want.web) {

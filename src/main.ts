@@ -11,10 +11,15 @@
  */
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import module from 'node:module'
 import { constants } from 'node:os'
 import { fileURLToPath } from 'node:url'
 
 const NODE_NEEDED = 24
+
+// What V8 has made of the source is kept beside it, and goes with it: the next start need not compile again. Where the
+// folder cannot be written, nothing is kept.
+module.enableCompileCache?.(fileURLToPath(new URL('.code-cache', import.meta.url)))
 
 if (Number(process.versions.node.split('.')[0]) < NODE_NEEDED) runOnNewerNode()
 else if (process.argv.includes('--process')) await runChild()

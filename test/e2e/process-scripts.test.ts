@@ -26,16 +26,16 @@ const fakeNpm = `
     if (what === 'pack') fs.copyFileSync(path.join(root, 'node.tgz'), 'node.tgz')
     if (what === 'ci') {
       fs.rmSync('node_modules', { recursive: true, force: true })
-      fs.mkdirSync('node_modules/typescript-native/bin', { recursive: true })
-      fs.writeFileSync('node_modules/typescript-native/bin/tsc', require('node:fs').readFileSync(path.join(root, 'tsc.cjs')))
+      fs.mkdirSync('node_modules', { recursive: true })
       const lock = JSON.parse(fs.readFileSync('package-lock.json', 'utf8'))
       setTimeout(() => fs.writeFileSync('node_modules/.package-lock.json', JSON.stringify(lock)), Number(process.env.SLOW_MS ?? 0))
     }
   }, Number(process.env.SLOW_MS ?? 0))
 `
-const fakeTsc = `
-  const fs = require('node:fs'), path = require('node:path')
-  fs.appendFileSync(path.join(process.cwd(), 'asked'), 'tsc\\n')
+const fakeBundle = `
+  import * as fs from 'node:fs'
+  import * as path from 'node:path'
+  fs.appendFileSync(path.join(process.cwd(), 'asked'), 'bundle\\n')
   const out = process.argv[process.argv.indexOf('--outDir') + 1]
   const source = fs.readFileSync('src/main.ts', 'utf8')
   if (source.includes('syntax error')) { console.log('src/main.ts(1,1): error'); process.exit(1) }
@@ -49,7 +49,7 @@ function project() {
   for (const script of ['prepare.mjs', 'build.mjs'])
     fs.copyFileSync(join('scripts', script), join(root, 'scripts', script))
   fs.writeFileSync(join(root, 'npm-cli.js'), fakeNpm)
-  fs.writeFileSync(join(root, 'tsc.cjs'), fakeTsc)
+  fs.writeFileSync(join(root, 'scripts', 'bundle.mjs'), fakeBundle)
   fs.writeFileSync(join(root, 'src', 'main.ts'), 'one')
   fs.writeFileSync(join(root, 'tsconfig.json'), '{}')
   lock(root, '1.0.0')
@@ -84,7 +84,7 @@ describe('preparing', () => {
     const first = await prepare(root).done
     expect(first).toMatchObject({ code: 0 })
     expect(first.said).toMatch(/installing 2 packages[\s\S]*building/)
-    expect(asked()).toEqual([expect.stringMatching(/^ci by v\d+ --ignore-scripts /), 'tsc'])
+    expect(asked()).toEqual([expect.stringMatching(/^ci by v\d+ --ignore-scripts /), 'bundle'])
     expect(built()).toBe('one')
     expect(fs.realpathSync(join(root, '.runtime', 'node'))).toBe(fs.realpathSync(process.execPath))
     expect(await prepare(root).done).toEqual({ code: 0, said: '' })
@@ -96,14 +96,14 @@ describe('preparing', () => {
     await prepare(root).done
     fs.writeFileSync(join(root, 'src', 'main.ts'), 'two')
     await prepare(root).done
-    expect(asked().slice(2)).toEqual(['tsc'])
+    expect(asked().slice(2)).toEqual(['bundle'])
     expect(built()).toBe('two')
     fs.writeFileSync(join(root, 'src', 'main.test.ts'), 'a test is no part of the build')
     await prepare(root).done
     expect(asked()).toHaveLength(3)
     lock(root, '1.0.1')
     await prepare(root).done
-    expect(asked().slice(3)).toEqual([expect.stringMatching(/^ci /), 'tsc'])
+    expect(asked().slice(3)).toEqual([expect.stringMatching(/^ci /), 'bundle'])
   })
 
   test('a build that fails shows the compiler’s words and leaves the former build', async () => {
@@ -124,7 +124,7 @@ describe('preparing', () => {
     const ends = await Promise.all(both.map(({ done }) => done))
     expect(ends.map(({ code }) => code)).toEqual([0, 0])
     expect(ends.some(({ said }) => said.includes('waiting for another start'))).toBe(true)
-    expect(asked()).toEqual([expect.stringMatching(/^ci /), 'tsc'])
+    expect(asked()).toEqual([expect.stringMatching(/^ci /), 'bundle'])
   })
 
   test('after one that was killed half-way the next makes it whole', async () => {
