@@ -198,7 +198,7 @@ describe('one notice', () => {
     world.change('a', { tries: 3 })
     world.answer = () => later
     world.put(world.notice())
-    await world.pass(20_000, 50)
+    await world.pass(6 * MINUTE, 500)
     expect(world.status('n1')).toBe('dead after 3')
   })
 
@@ -287,6 +287,19 @@ describe('a channel', () => {
     down = false
     await world.pass(6 * MINUTE, 100)
     expect(world.stat()).toBe(30)
+    expect(world.outbox.state()).toMatchObject({ waiting: 0, resting: [] })
+  })
+
+  test('that is back after it was down gets all that waits for it', async () => {
+    world = new World()
+    world.answer = () => later
+    world.put(...Array.from({ length: 20 }, () => world.notice()))
+    await world.pass(10 * MINUTE, 500)
+    expect(world.outbox.state()).toMatchObject({ waiting: 20, resting: [{ channelId: 'a', failing: true }] })
+    world.db.prepare("UPDATE outbox SET next_at = next_at + ? WHERE id = 'n7'").run(HOUR)
+    world.answer = () => accepted
+    for (let i = 0; i < 100 && world.outbox.state().waiting === 20; i++) await world.pass(5000, 50)
+    await world.pass(500)
     expect(world.outbox.state()).toMatchObject({ waiting: 0, resting: [] })
   })
 
@@ -421,14 +434,23 @@ describe('stopping and dying', () => {
   })
 })
 
-test('full jitter: between nothing and twice as much each time, up to five minutes', () => {
+test('equal jitter: between half and all of twice as much each time, up to five minutes', () => {
   const random = seededRandom(7)
   for (let failures = 1; failures < 40; failures++) {
-    const waits = Array.from({ length: 200 }, () => backOff(failures, random))
+    const waits = Array.from({ length: 200 }, () => backOff(failures, 1000, random))
     const most = Math.min(300_000, 1000 * 2 ** (failures - 1))
-    expect(Math.min(...waits)).toBeGreaterThanOrEqual(0)
+    expect(Math.min(...waits)).toBeGreaterThanOrEqual(most / 2)
     expect(Math.max(...waits)).toBeLessThanOrEqual(most)
-    expect(Math.max(...waits)).toBeGreaterThan(most / 2)
+    expect(Math.max(...waits) - Math.min(...waits)).toBeGreaterThan(most / 4)
+  }
+})
+
+test('however few the tries, more than two together outlast two minutes', () => {
+  const random = seededRandom(8)
+  for (let tries = 3; tries < 20; tries++) {
+    let waited = 0
+    for (let failures = 1; failures < tries; failures++) waited += backOff(failures, tries, random)
+    expect(waited).toBeGreaterThan(2 * MINUTE)
   }
 })
 

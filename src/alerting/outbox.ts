@@ -7,7 +7,9 @@
  * leaves the claim behind; the next start sends again, under the same delivery id. Neither commit waits for the disk:
  * both outlive the process, and should the machine die with them, the row still waits and is sent again. Of one order key and channel only
  * the oldest waiting row is sent, so an end never overtakes its beginning; different alerts go side by side, as many as
- * the channel takes. A failure waits with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015);
+ * the channel takes. A failure waits with equal jitter (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015),
+ * the fewer tries there are the wider apart, so that three retries outlast two minutes; what waits for a channel that was
+ * down goes as soon as it is back;
  * a provider that asks for patience (Retry-After) gets it, for the whole channel; one that fails again and again meets
  * the breaker. A notice that has failed too often or waited too long is dead, which another channel is told of.
  */
@@ -100,13 +102,17 @@ const CLOCK_SLACK_MS = 500
 const aboutDead = (channelId: string) => `undelivered:${channelId}`
 const subjectOfDead = (orderKey: string) => /^undelivered:(.*)$/.exec(orderKey)?.[1] ?? null
 
-/** How long to wait before the next attempt, after `failures` of them (one or more). */
-export function backOff(failures: number, random: Random): number {
-  return Math.ceil(random.next() * Math.min(BACK_OFF_MOST_MS, BACK_OFF_FIRST_MS * 2 ** (failures - 1)))
+/** How long to wait before the next attempt, after `failures` of them (one or more) of `tries`. */
+export function backOff(failures: number, tries: number, random: Random): number {
+  const spread = tries > 2 ? (BACK_OFF_MOST_MS / BACK_OFF_FIRST_MS) ** (1 / (tries - 2)) : 1
+  const most = Math.min(BACK_OFF_MOST_MS, BACK_OFF_FIRST_MS * Math.max(2, spread) ** (failures - 1))
+  return Math.ceil((most / 2) * (1 + random.next()))
 }
 
 interface Lane {
   breaker: Breaker
+  /** It was down and has taken a message: what waits for it may go. */
+  recovered: boolean
   readonly underWay: Map<number, AbortController>
 }
 
@@ -155,7 +161,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
   const laneOf = (channelId: string): Lane => {
     const known = lanes.get(channelId)
     if (known) return known
-    const lane: Lane = { breaker: closed, underWay: new Map() }
+    const lane: Lane = { breaker: closed, recovered: false, underWay: new Map() }
     lanes.set(channelId, lane)
     return lane
   }
@@ -286,6 +292,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
     const answer = ready.scrub(outcome.answer)
     // An answer that came is an answer, also when we had given up on it.
     const givenUp = attempt.signal.aborted && outcome.kind !== 'accepted' ? reasonOf(attempt.signal) : null
+    if (outcome.kind === 'accepted' && lane.breaker.kind === 'open' && lane.breaker.openMs > 0) lane.recovered = true
     if (givenUp === null && !due.notice.isTest) {
       if (outcome.kind === 'try_later' && outcome.retryAfterMs !== null) {
         lane.breaker = afterWait(lane.breaker, Math.min(outcome.retryAfterMs, PATIENCE_MOST_MS), mono)
@@ -325,12 +332,16 @@ export function createOutbox(options: OutboxOptions): Outbox {
         } else if (batch[i]!.givenUp === null) channels.noteError(channelId, attempt.answer)
         if (status === 'dead' && !isTest) died.add(subjectOfDead(orderKey) ?? channelId)
       }
-      for (const [channelId, at] of heard) channels.noteSuccess(channelId, at)
+      for (const [channelId, at] of heard) {
+        channels.noteSuccess(channelId, at)
+        if (laneOf(channelId).recovered) store.dueNow(channelId, clock.now())
+      }
       if (confirmed > 0) store.countSent(confirmed)
       for (const channelId of died) tell.push(...noticesOfDead(channelId, settled))
       enqueue(db, tell)
     })
     pending.splice(0, batch.length)
+    for (const { due } of batch) laneOf(due.notice.channelId).recovered = false
     for (const { due, attempt, status } of settled) {
       if (status === 'delivered') {
         delivered.add()
@@ -363,9 +374,10 @@ export function createOutbox(options: OutboxOptions): Outbox {
     const tooOld = now - due.notice.createdAt >= ageMaxMs
     // Patience that was asked for is no failure; nor is a probe, which finds out about the channel.
     const failures = due.failures + (outcome.retryAfterMs !== null || probe ? 0 : 1)
-    if (tooOld || failures >= (tries ?? attempts)) return { ...base, failures, status: 'dead', nextAt: null }
+    const most = tries ?? attempts
+    if (tooOld || failures >= most) return { ...base, failures, status: 'dead', nextAt: null }
     const wait = Math.max(
-      backOff(failures + (probe ? 1 : 0) || 1, random),
+      backOff(failures + (probe ? 1 : 0) || 1, most, random),
       Math.min(outcome.retryAfterMs ?? 0, PATIENCE_MOST_MS),
     )
     return { ...base, failures, status: 'waiting', nextAt: Math.ceil(now + wait) }
