@@ -58,6 +58,8 @@ export interface Alerting {
   /** Throws `AppError` 422 for modes without history, and for too many samples. */
   backtest(request: BacktestRequest): Promise<Backtest>
   suggest(request: Omit<BacktestRequest, 'stored'>): Promise<Suggestion>
+  /** Why an expression cannot be read; null when it can. */
+  checkExpr(expr: string): Promise<string | null>
   timed(): TimedRules | null
   /** What is wrong with the rule files as they are. */
   fileProblems(): readonly FileProblem[]
@@ -211,6 +213,7 @@ export function startAlerting(options: AlertingOptions): Alerting {
         verdictOf: (key, from, until) => verdictFrom(store.verdicts(key, from, until)),
       }),
     suggest: (request) => suggest(request, asked().evaluate),
+    checkExpr: (expr) => asked().checkExpr(expr),
     timed: () => timed,
     fileProblems: () => files?.problems ?? [],
     ailment() {

@@ -72,6 +72,7 @@ export interface AlertingRoutesDeps {
   readonly explain: Alerting['explain']
   readonly backtest: Alerting['backtest']
   readonly suggest: Alerting['suggest']
+  readonly checkExpr: Alerting['checkExpr']
   readonly posted: PostedAlerts
   readonly scheduler: Scheduler
   readonly config: () => AlertingConfig
@@ -523,6 +524,11 @@ function ruleRoutes(deps: AlertingRoutesDeps): Route[] {
     if (!rule) throw notFound('rule_not_found', `There is no rule ${id}.`)
     return rule
   }
+  /** Throws 422 for an expression that PromQL does not know. */
+  const mustRead = async (expr: string | null | undefined) => {
+    const problem = expr ? await deps.checkExpr(expr) : null
+    if (problem !== null) throw invalid([{ path: 'expr', message: problem }])
+  }
   return [
     route({
       method: 'GET',
@@ -547,7 +553,8 @@ function ruleRoutes(deps: AlertingRoutesDeps): Route[] {
       status: 201,
       body: RuleCreate,
       data: RuleSchema,
-      handler(request) {
+      async handler(request) {
+        await mustRead(request.body.expr)
         const rule = engine.createRule(draftOf(request.body), doing(request))
         const message = `The rule ${rule.id} is made.`
         return { status: 201, data: ruleJson(rule), message, headers: etag(rule.version) }
@@ -604,8 +611,9 @@ function ruleRoutes(deps: AlertingRoutesDeps): Route[] {
       params: RuleIdParam,
       body: RuleChange,
       data: RuleSchema,
-      handler(request) {
+      async handler(request) {
         const { params, body, ifMatch } = request
+        await mustRead(body.expr)
         const patch = patchOf(body, mustFindRule(params.id))
         const rule = engine.changeRule(params.id, patch, ifMatch ?? body.version ?? null, doing(request))
         return { data: ruleJson(rule), message: `The rule ${rule.id} is changed.`, headers: etag(rule.version) }
@@ -639,6 +647,7 @@ function ruleRoutes(deps: AlertingRoutesDeps): Route[] {
       }),
       data: BacktestSchema,
       async handler({ body, signal }) {
+        await mustRead(body.rule.expr)
         const now = clock.now()
         const { since = now - 7 * DAY, until = now } = period(body)
         if (until <= since) throw invalid([{ path: 'until', message: 'must be after since' }])

@@ -58,18 +58,24 @@ export function alertingSources({ queries, analytics, clock }: AlertingSourcesDe
     },
     async correlated(alert, since, until) {
       const own = JSON.stringify(alert.labels)
-      return analytics()
-        .anomalies.list({ since, until, limit: 10 * CORRELATED_MAX })
-        .map((one) => ({
-          metricName: one.metricName,
-          labels: labelsOf(one.metricName.replaceAll('.', '_'), one.labels),
-          startedAt: one.at,
-          strength: one.score,
-          description: one.description,
-        }))
-        .filter(({ labels }) => JSON.stringify(labels) !== own)
-        .sort((a, b) => b.strength - a.strength)
-        .slice(0, CORRELATED_MAX)
+      const metrics = new Set<string>()
+      return (
+        analytics()
+          .anomalies.list({ since, until, limit: ANOMALIES_MAX })
+          .filter(({ metricName }) => !metricName.endsWith('_bucket'))
+          .map((one) => ({
+            metricName: one.metricName,
+            labels: labelsOf(one.metricName.replaceAll('.', '_'), one.labels),
+            startedAt: one.at,
+            strength: one.score,
+            description: one.description,
+          }))
+          .filter(({ labels }) => JSON.stringify(labels) !== own)
+          .sort((a, b) => b.strength - a.strength)
+          // Of each metric the series that moved most: a metric of many series is still one thing that moved.
+          .filter(({ metricName }) => !metrics.has(metricName) && metrics.add(metricName))
+          .slice(0, CORRELATED_MAX)
+      )
     },
   }
 }

@@ -128,6 +128,11 @@ describe('rules', () => {
     ['a recovery on the bad side', { recovery_threshold: 11 }, ['recovery_threshold']],
     ['a pattern that is none', { labels: { host: { regex: '(' } } }, ['labels']],
     ['an expression beside a mode', { mode: 'threshold', expr: 'up == 0' }, ['expr']],
+    [
+      'an expression that is none',
+      { metric_name: undefined, condition: undefined, threshold: undefined, expr: 'sum(up' },
+      ['expr'],
+    ],
     ['a horizon without a forecast', { horizon: 30, mode: 'threshold' }, ['horizon']],
     ['a negative time', { for: -1 }, ['for']],
     ['an id with spaces', { id: 'my rule' }, ['id']],
