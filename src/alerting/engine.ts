@@ -234,9 +234,10 @@ export class Engine {
     }
   }
 
-  #open(rule: Rule, { labels, key }: Change, deed: Extract<Deed, { kind: 'opened' }>, turn: Turn): void {
+  #open(rule: Rule, { labels, key, annotations }: Change, deed: Extract<Deed, { kind: 'opened' }>, turn: Turn): void {
     const { escalationMs } = this.#options.settings()
-    const alert = openAlert({ rule, labels, seriesKey: key, deed, escalationMs, now: turn.now })
+    const given = annotations === undefined ? {} : { annotations }
+    const alert = openAlert({ rule, labels, seriesKey: key, deed, escalationMs, now: turn.now, ...given })
     const detail = {
       why: deed.why,
       since: deed.since,

@@ -18,15 +18,18 @@ export interface Opening {
   readonly escalationMs: number
   readonly now: Millis
   readonly isTest?: boolean
+  /** The rule's annotations with their templates filled in, where that is done already. */
+  readonly annotations?: Readonly<Record<string, string>>
 }
 
-export function openAlert({ rule, labels, seriesKey, deed, escalationMs, now, isTest = false }: Opening): Alert {
+export function openAlert(opening: Opening): Alert {
+  const { rule, labels, seriesKey, deed, escalationMs, now, isTest = false } = opening
   const metricName = rule.metricName
   const unit = knownMetric(metricName)?.unit ?? ''
   const value = finite(deed.value)
-  const scope = { labels: toObject(labels), value: deed.value }
+  const scope = { labels: toObject(labels), value: deed.value, now }
   const written = Object.entries(rule.annotations).map(([name, text]) => [name, render(text, scope)] as const)
-  const annotations = Object.fromEntries(written)
+  const annotations = opening.annotations ?? Object.fromEntries(written)
   const extra = Object.entries(rule.extraLabels).map(([name, text]) => [name, render(text, scope)] as const)
   const threshold = rule.source.kind === 'expr' ? null : rule.threshold
   const title = annotations.summary || breachTitle(rule.name, value, threshold, unit)

@@ -21,6 +21,8 @@ export interface Change {
   readonly generation: number
   readonly watch: Watch
   readonly deeds: readonly Deed[]
+  /** Annotations of an alert that opens, where queries in them had to be answered first. */
+  readonly annotations?: Readonly<Record<string, string>>
 }
 
 /** How an alert that fires stands, without having changed its state. */

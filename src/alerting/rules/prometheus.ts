@@ -14,8 +14,8 @@
  * Each alerting rule becomes a rule of the platform with an expression; recording rules are left out, and said. Pure: a
  * text goes in, drafts and problems come out.
  */
-import { MINUTE, SECOND } from '../../base/time.ts'
 import type { Severity } from '../rule.ts'
+import { durationMs } from './duration.ts'
 import type { RuleDraft } from './rules.ts'
 import { templateProblem } from './template.ts'
 
@@ -156,27 +156,11 @@ function severityOf(label: string | undefined): Severity {
   }
 }
 
-const UNITS: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: SECOND,
-  m: MINUTE,
-  h: 60 * MINUTE,
-  d: 24 * 60 * MINUTE,
-  w: 7 * 24 * 60 * MINUTE,
-  y: 365 * 24 * 60 * MINUTE,
-}
-
-/** `1h30m`, as Prometheus writes durations. */
 function durationOf(raw: unknown, where: string, wrong: Wrong): number {
-  if (raw === undefined || raw === null || raw === 0 || raw === '0') return 0
-  const text = String(raw)
-  if (!/^(\d+y)?(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?$/.test(text) || text === '') {
-    wrong(where, `expected a duration such as 5m, not ${JSON.stringify(raw)}`)
-    return 0
-  }
-  let sum = 0
-  for (const [, count, unit] of text.matchAll(/(\d+)(ms|[ywdhms])/g)) sum += Number(count) * UNITS[unit!]!
-  return sum
+  if (raw === undefined || raw === null) return 0
+  const ms = durationMs(String(raw))
+  if (ms === null) wrong(where, `expected a duration such as 5m, not ${JSON.stringify(raw)}`)
+  return ms ?? 0
 }
 
 const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value)

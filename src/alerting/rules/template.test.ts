@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { render, templateProblem } from './template.ts'
+import { render, renderAll, templateProblem } from './template.ts'
 
-const scope = { labels: { instance: 'web-1:9100', job: 'api', env: 'prod' }, value: 1234.5678 }
+const scope = { labels: { instance: 'web-1:9100', job: 'api', env: 'prod' }, value: 1234.5678, now: 1_760_000_000_000 }
 
 describe('templates', () => {
   test.each([
@@ -31,6 +31,17 @@ describe('templates', () => {
     ['{{ $x := $labels.job }}{{ $x }}', 'api'],
     ['a {{- " b " -}} c', 'a b c'],
     ['{{/* nothing */}}x', 'x'],
+    ['{{ reReplaceAll "web-(\\\\d+)" "host $1" $labels.instance }}', 'host 1:9100'],
+    ['{{ reReplaceAll "[0-9]" "#" "a1b22" }}{{ reReplaceAll "x*" "-" "ab" }}', 'a#b##-a-b-'],
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: Go writes groups so
+    ['{{ reReplaceAll "(?P<k>[a-z]+)" "<${k}>$$" "ab 1" }}', '<ab>$ 1'],
+    ['{{ range $k, $v := $labels }}{{ $k }}={{ $v }} {{ end }}', 'env=prod instance=web-1:9100 job=api '],
+    ['{{ with $labels.job }}{{ $.Labels.env }}{{ $value }}{{ . }}{{ end }}', 'prod1234.5678api'],
+    ['{{ index $labels "job" }}', 'api'],
+    ['{{ parseDuration "1h30m" | humanizeDuration }}', '1h 30m 0s'],
+    ['{{ now | humanizeTimestamp }}', '2025-10-09 08:53:20 +0000 UTC'],
+    ['{{ urlquery "a b&c" }}', 'a+b%26c'],
+    ['{{ range query "nothing" }}x{{ else }}none{{ end }}', 'none'],
   ])('%s gives %s', (template, text) => {
     expect(templateProblem(template)).toBeNull()
     expect(render(template, scope)).toBe(text)
@@ -43,7 +54,8 @@ describe('templates', () => {
     ['{{ if true }}x', 'has no {{ end }}'],
     ['{{ end }}', 'cannot stand here'],
     ['{{ $value | }}', 'an expression is missing'],
-    ['{{ query "up" }}', 'there is no function query'],
+    ['{{ template "x" }}', 'cannot stand here'],
+    ['{{ range $labels }}', 'has no {{ end }}'],
   ])('%s: %s', (template, problem) => {
     expect(templateProblem(template)).toContain(problem)
     expect(render(template, scope)).toBe(template)
@@ -59,10 +71,43 @@ describe('templates', () => {
     [Number.POSITIVE_INFINITY, '+Inf'],
     [Number.NaN, 'NaN'],
   ])('humanize %d is %s', (value, text) => {
-    expect(render('{{ humanize $value }}', { labels: {}, value })).toBe(text)
+    expect(render('{{ humanize $value }}', { labels: {}, value, now: 0 })).toBe(text)
   })
 
   test('labels cannot reach what is not theirs', () => {
     expect(render('{{ $labels.constructor }}{{ $labels.__proto__ }}', scope)).toBe('')
+  })
+
+  test('queries are asked before, each once, one with the answer of another', async () => {
+    const asked: string[] = []
+    const series = [
+      { labels: { job: 'b', n: '2' }, value: 2 },
+      { labels: { job: 'a', n: '1' }, value: 1.5 },
+    ]
+    const said = await renderAll(
+      {
+        // As kube-prometheus has it.
+        shards:
+          '{{ printf `max{instance="%s"}` $labels.instance | query | first | value }} of {{ query "up" | sortByLabel "job" | first | value }}',
+        list: '{{ range query "up" }}{{ .Labels.job }}:{{ .Value }} {{ end }}',
+        next: '{{ with query "up" }}{{ . | first | label "n" | printf "next{n=%q}" | query | first | strvalue }}{{ end }}',
+        fails: '{{ query "broken" | first | value }}',
+        empty: '{{ range query "broken" }}x{{ else }}none{{ end }}',
+      },
+      scope,
+      async (expr) => {
+        asked.push(expr)
+        if (expr === 'broken') throw new Error('no')
+        return expr.startsWith('next') ? [{ labels: { __value__: expr }, value: 0 }] : series
+      },
+    )
+    expect(said).toEqual({
+      shards: '2 of 1.5',
+      list: 'b:2 a:1.5 ',
+      next: 'next{n="2"}',
+      fails: '{{ query "broken" | first | value }}',
+      empty: 'none',
+    })
+    expect(asked.sort()).toEqual(['broken', 'max{instance="web-1:9100"}', 'next{n="2"}', 'up'])
   })
 })

@@ -3,29 +3,72 @@
  *
  *   {{ $labels.instance }}  {{ .Labels.job }}  {{ $value | humanize }}  {{ printf "%.2f" $value }}
  *   {{ if eq $labels.env "prod" }}…{{ else }}…{{ end }}     {{ with .Labels.a }}{{ . }}{{ end }}
+ *   {{ range query "up == 0" }}{{ .Labels.job }}{{ end }}   {{ query "sum(up)" | first | value | humanize }}
  *
- * Functions: humanize, humanize1024, humanizeDuration, humanizePercentage, humanizeTimestamp, printf, print, title,
- * toUpper, toLower, stripPort, stripDomain, match, safeHtml, len, eq, ne, lt, le, gt, ge, and, or, not.
- * What cannot be read is an error at the check of a file; at the time of an alert it stays in the text as it stands,
+ * The functions stand in template-functions.ts. A `query` is answered before an alert opens (`renderAll`). What cannot
+ * be read is an error at the check of a file; at the time of an alert it stays in the text as it stands,
  * for a notice with a flaw is better than none.
  */
 import { messageOf } from '../../base/errors.ts'
-import { compileRegexp } from '../../metrics/index.ts'
+import type { Millis } from '../../base/time.ts'
+import { FUNCTIONS, listOf, memberOf, textOf, truth, type Value, type World } from './template-functions.ts'
 
 export interface TemplateScope {
+  readonly labels: Readonly<Record<string, string>>
+  readonly value: number
+  readonly now: Millis
+}
+
+/** One series of the answer to a `query`. */
+export interface QueriedSeries {
   readonly labels: Readonly<Record<string, string>>
   readonly value: number
 }
 
 /** The text with everything in braces replaced; parts that cannot be read stay as they are. */
-export function render(template: string, scope: TemplateScope): string {
+export function render(template: string, scope: TemplateScope, query: World['query'] = () => []): string {
   if (!template.includes('{{')) return template
   try {
-    return run(parseTemplate(template), scope)
+    return run(parseTemplate(template), scope, { now: scope.now, query })
   } catch {
     return template
   }
 }
+
+/** Rounds of questions: one asks with the answer of another. */
+const ROUNDS_MAX = 4
+
+/** The texts by name, their queries asked of `ask`; one that fails answers nothing. */
+export async function renderAll(
+  texts: Readonly<Record<string, string>>,
+  scope: TemplateScope,
+  ask: (expr: string) => Promise<readonly QueriedSeries[]>,
+): Promise<Record<string, string>> {
+  const answers = new Map<string, readonly Value[]>()
+  for (let round = 0; ; round++) {
+    const open = new Set<string>()
+    const query = (expr: string) => {
+      const known = answers.get(expr)
+      if (!known) open.add(expr)
+      return known ?? []
+    }
+    const said = Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, render(text, scope, query)]))
+    if (open.size === 0 || round === ROUNDS_MAX) return said
+    await Promise.all(
+      [...open].map(async (expr) => {
+        const series = await ask(expr).catch(() => [])
+        answers.set(
+          expr,
+          series.map(({ labels, value }) => ({ Labels: labels, Value: value })),
+        )
+      }),
+    )
+  }
+}
+
+/** Whether one of these texts asks something. */
+export const asks = (texts: Readonly<Record<string, string>>) =>
+  Object.values(texts).some((text) => /\{\{[^}]*\bquery\b/.test(text))
 
 /** Why a template cannot be read; null when it can. */
 export function templateProblem(template: string): string | null {
@@ -54,8 +97,14 @@ type Part =
       readonly then: readonly Part[]
       readonly otherwise: readonly Part[]
     }
-
-type Value = string | number | boolean | Readonly<Record<string, string>>
+  | {
+      readonly kind: 'range'
+      /** Names of the variables for the number and the element. */
+      readonly names: readonly [string | null, string | null]
+      readonly over: Expr
+      readonly body: readonly Part[]
+      readonly otherwise: readonly Part[]
+    }
 
 function parseTemplate(template: string): Part[] {
   const pieces: { readonly action: boolean; text: string }[] = []
@@ -92,8 +141,9 @@ function parseTemplate(template: string): Part[] {
       const word = /^[a-z]+/.exec(text)?.[0] ?? ''
       if (ends.includes(word)) return parts
       if (text.startsWith('/*')) continue
-      if (word === 'if' || word === 'with') parts.push(branch(word, text.slice(word.length)))
-      else if (['else', 'end', 'range', 'template', 'define', 'block'].includes(word)) {
+      if (word === 'range') parts.push(range(text.slice(word.length)))
+      else if (word === 'if' || word === 'with') parts.push(branch(word, text.slice(word.length)))
+      else if (['else', 'end', 'break', 'continue', 'template', 'define', 'block'].includes(word)) {
         throw new Error(`{{ ${text} }} cannot stand here`)
       } else {
         const set = /^\$(\w+)\s*:?=\s*(.*)$/s.exec(text)
@@ -101,7 +151,7 @@ function parseTemplate(template: string): Part[] {
         else parts.push({ kind: 'output', expr: parseExpr(text) })
       }
     }
-    if (ends.length > 0) throw new Error('an {{ if }} or {{ with }} has no {{ end }}')
+    if (ends.length > 0) throw new Error('an {{ if }}, {{ with }} or {{ range }} has no {{ end }}')
     return parts
   }
   const branch = (kind: 'if' | 'with', test: string): Part => {
@@ -115,8 +165,21 @@ function parseTemplate(template: string): Part[] {
     const otherwise = until('end')
     return { kind, test: parseExpr(test), then, otherwise }
   }
+  const range = (head: string): Part => {
+    const [, index, item, expr] = /^\s*(?:\$(\w+)\s*(?:,\s*\$(\w+)\s*)?:?=)?(.*)$/s.exec(head)!
+    const names = item === undefined ? ([null, index ?? null] as const) : ([index ?? null, item] as const)
+    const over = parseExpr(expr!)
+    next++
+    const body = until('else', 'end')
+    if (pieces[next]!.text === 'end') return { kind: 'range', names, over, body, otherwise: [] }
+    next++
+    return { kind: 'range', names, over, body, otherwise: until('end') }
+  }
   return until()
 }
+
+/** What `$` alone stands for: all that the template was given. */
+const ROOT = '$'
 
 const TOKEN =
   /\s*("(?:[^"\\]|\\.)*"|`[^`]*`|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\$?\.?[A-Za-z_][\w.]*|[$.]|[()|])/y
@@ -170,7 +233,9 @@ function parseExpr(text: string): Expr {
     if (token.startsWith('$') || token.startsWith('.')) {
       const [root = '', ...fields] = token.startsWith('.')
         ? ['', ...token.slice(1).split('.')]
-        : token.slice(1).split('.')
+        : token.startsWith('$.') || token === '$'
+          ? [ROOT, ...token.slice(2).split('.')]
+          : token.slice(1).split('.')
       return { kind: 'path', root, fields: fields.filter((field) => field !== '') }
     }
     if (Object.hasOwn(FUNCTIONS, token)) return { kind: 'call', name: token, args: [] }
@@ -183,7 +248,7 @@ function parseExpr(text: string): Expr {
 
 // ------------------------------------------------------------------------------------------------- running
 
-function run(parts: readonly Part[], scope: TemplateScope): string {
+function run(parts: readonly Part[], scope: TemplateScope, world: World): string {
   const variables = new Map<string, Value>([
     ['labels', scope.labels],
     ['value', scope.value],
@@ -203,6 +268,18 @@ function run(parts: readonly Part[], scope: TemplateScope): string {
         return part.text
       case 'output':
         return textOf(value(part.expr, dot))
+      case 'range': {
+        const list = rangeOf(value(part.over, dot))
+        if (list.length === 0) return write(part.otherwise, dot)
+        const [index, item] = part.names
+        return list
+          .map(([key, element]) => {
+            if (index !== null) variables.set(index, key)
+            if (item !== null) variables.set(item, element)
+            return write(part.body, element)
+          })
+          .join('')
+      }
       case 'set':
         variables.set(part.name, value(part.expr, dot))
         return ''
@@ -217,16 +294,15 @@ function run(parts: readonly Part[], scope: TemplateScope): string {
       case 'literal':
         return expr.value
       case 'call':
-        return FUNCTIONS[expr.name]!(...expr.args.map((arg) => value(arg, dot)))
+        return FUNCTIONS[expr.name]!(
+          expr.args.map((arg) => value(arg, dot)),
+          world,
+        )
       case 'path': {
-        let at: Value | undefined
-        let { fields } = expr
-        if (expr.root === '' && dot !== null) at = dot
-        else if (expr.root === '') {
-          at = Object.hasOwn(root, fields[0] ?? '') ? root[fields[0]!]! : ''
-          fields = fields.slice(1)
-        } else at = variables.get(expr.root) ?? ''
-        for (const field of fields) at = typeof at === 'object' && Object.hasOwn(at, field) ? at[field]! : ''
+        let at: Value
+        if (expr.root === ROOT || (expr.root === '' && dot === null)) at = root
+        else at = expr.root === '' ? dot! : (variables.get(expr.root) ?? '')
+        for (const field of expr.fields) at = memberOf(at, field)
         return at
       }
     }
@@ -234,165 +310,9 @@ function run(parts: readonly Part[], scope: TemplateScope): string {
   return write(parts, null)
 }
 
-const truth = (value: Value) =>
-  typeof value === 'object' ? Object.keys(value).length > 0 : value !== '' && value !== 0 && value !== false
-
-/** As Go prints it: `%v`. */
-function textOf(value: Value): string {
-  if (typeof value === 'number') return goNumber(value)
-  if (typeof value === 'object') {
-    const pairs = Object.entries(value).map(([name, text]) => `${name}:${text}`)
-    return `map[${pairs.join(' ')}]`
-  }
-  return String(value)
-}
-
-/** A float in Go's `%v`: exponents from 21 digits on, and written with two digits. */
-function goNumber(value: number): string {
-  if (Number.isNaN(value)) return 'NaN'
-  if (!Number.isFinite(value)) return value > 0 ? '+Inf' : '-Inf'
-  const text =
-    Math.abs(value) >= 1e21 || (value !== 0 && Math.abs(value) < 1e-4) ? value.toExponential() : String(value)
-  return text.replace(/e([+-])(\d)$/, 'e$10$2')
-}
-
-const numberOf = (value: Value | undefined) => (typeof value === 'number' ? value : Number(value))
-
-/** Four significant figures, as `%.4g` writes them. */
-function significant(value: number): string {
-  if (!Number.isFinite(value)) return goNumber(value)
-  const exponent = value === 0 ? 0 : Math.floor(Math.log10(Math.abs(Number(value.toPrecision(4)))))
-  if (exponent < -4 || exponent >= 4) {
-    const [digits, power] = value.toExponential(3).split('e') as [string, string]
-    return `${trimZeros(digits)}e${power[0]}${power.slice(1).padStart(2, '0')}`
-  }
-  return trimZeros(value.toPrecision(4))
-}
-const trimZeros = (text: string) => (text.includes('.') ? text.replace(/\.?0+$/, '') : text)
-
-function scaled(value: number, base: number, larger: readonly string[], smaller: readonly string[]): string {
-  if (value === 0 || !Number.isFinite(value)) return significant(value)
-  let rest = value
-  let prefix = ''
-  if (Math.abs(rest) >= 1) {
-    for (const unit of larger) {
-      if (Math.abs(rest) < base) break
-      prefix = unit
-      rest /= base
-    }
-  } else {
-    for (const unit of smaller) {
-      if (Math.abs(rest) >= 1) break
-      prefix = unit
-      rest *= base
-    }
-  }
-  return significant(rest) + prefix
-}
-
-const LARGER = ['k', 'M', 'G', 'T', 'P', 'E', 'Z', 'Y']
-const SMALLER = ['m', 'u', 'n', 'p', 'f', 'a', 'z', 'y']
-const BINARY = ['ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei', 'Zi', 'Yi']
-
-function duration(seconds: number): string {
-  if (!Number.isFinite(seconds)) return significant(seconds)
-  if (seconds === 0) return '0s'
-  const sign = seconds < 0 ? '-' : ''
-  const size = Math.abs(seconds)
-  if (size < 1) return `${scaled(seconds, 1000, LARGER, SMALLER)}s`
-  const whole = Math.trunc(size)
-  const [d, h, m, s] = [
-    Math.trunc(whole / 86_400),
-    Math.trunc(whole / 3600) % 24,
-    Math.trunc(whole / 60) % 60,
-    whole % 60,
-  ]
-  if (d > 0) return `${sign}${d}d ${h}h ${m}m ${s}s`
-  if (h > 0) return `${sign}${h}h ${m}m ${s}s`
-  if (m > 0) return `${sign}${m}m ${s}s`
-  return `${significant(seconds)}s`
-}
-
-function printf(format: Value, ...args: Value[]): string {
-  let next = 0
-  return textOf(format).replace(/%([-+ #0]*)(\d+)?(?:\.(\d+))?([a-zA-Z%])/g, (whole, flags, width, precision, verb) => {
-    if (verb === '%') return '%'
-    const arg = args[next++]
-    if (arg === undefined) return `%!${verb}(MISSING)`
-    const text = verbText(verb, arg, precision === undefined ? null : Number(precision)) ?? whole
-    const signed = flags.includes('+') && typeof arg === 'number' && arg >= 0 ? `+${text}` : text
-    if (width === undefined) return signed
-    if (flags.includes('-')) return signed.padEnd(Number(width))
-    return signed.padStart(Number(width), flags.includes('0') ? '0' : ' ')
-  })
-}
-
-function verbText(verb: string, arg: Value, precision: number | null): string | null {
-  const digits = Math.min(precision ?? 6, 100)
-  switch (verb) {
-    case 'v':
-      return textOf(arg)
-    case 's':
-      return precision === null ? textOf(arg) : textOf(arg).slice(0, precision)
-    case 'q':
-      return JSON.stringify(textOf(arg))
-    case 'd':
-      return String(Math.trunc(numberOf(arg)))
-    case 'f':
-    case 'F':
-      return Number.isFinite(numberOf(arg)) ? numberOf(arg).toFixed(digits) : goNumber(numberOf(arg))
-    case 'e':
-      return numberOf(arg)
-        .toExponential(digits)
-        .replace(/e([+-])(\d)$/, 'e$10$2')
-    case 'g':
-      return precision === null
-        ? goNumber(numberOf(arg))
-        : goNumber(Number(numberOf(arg).toPrecision(Math.max(1, digits))))
-    case 't':
-      return String(arg === true)
-    case 'x':
-      return Math.trunc(numberOf(arg)).toString(16)
-    default:
-      return null
-  }
-}
-
-const compare = (a: Value | undefined, b: Value | undefined): number => {
-  if (typeof a === 'number' || typeof b === 'number') return numberOf(a) - numberOf(b)
-  return textOf(a ?? '') < textOf(b ?? '') ? -1 : textOf(a ?? '') > textOf(b ?? '') ? 1 : 0
-}
-
-const FUNCTIONS: Readonly<Record<string, (...args: Value[]) => Value>> = {
-  humanize: (v) => scaled(numberOf(v), 1000, LARGER, SMALLER),
-  humanize1024: (v) => (Math.abs(numberOf(v)) <= 1 ? significant(numberOf(v)) : scaled(numberOf(v), 1024, BINARY, [])),
-  humanizeDuration: (v) => duration(numberOf(v)),
-  humanizePercentage: (v) => `${significant(numberOf(v) * 100)}%`,
-  humanizeTimestamp: (v) => {
-    const at = new Date(numberOf(v) * 1000)
-    return Number.isNaN(at.getTime()) ? textOf(v ?? '') : `${at.toISOString().slice(0, 19).replace('T', ' ')} +0000 UTC`
-  },
-  printf: (format, ...args) => printf(format ?? '', ...args),
-  print: (...args) => args.map(textOf).join(''),
-  title: (v) =>
-    textOf(v ?? '').replace(/(^|\s)(\S)/g, (_, space: string, letter: string) => space + letter.toUpperCase()),
-  toUpper: (v) => textOf(v ?? '').toUpperCase(),
-  toLower: (v) => textOf(v ?? '').toLowerCase(),
-  stripPort: (v) => textOf(v ?? '').replace(/^\[(.*)\]:\d+$|:\d+$/, '$1'),
-  stripDomain: (v) => {
-    const host = textOf(v ?? '')
-    return /^[\d.:[\]]+$/.test(host) ? host : host.replace(/^([^.:]+)\.[^:]*/, '$1')
-  },
-  match: (pattern, v) => compileRegexp(`.*(?:${textOf(pattern ?? '')}).*`, { dotAll: true }).test(textOf(v ?? '')),
-  safeHtml: (v) => v ?? '',
-  len: (v) => (typeof v === 'object' ? Object.keys(v).length : textOf(v ?? '').length),
-  not: (v) => !truth(v ?? ''),
-  and: (...args) => args.find((v) => !truth(v)) ?? args.at(-1) ?? '',
-  or: (...args) => args.find((v) => truth(v)) ?? args.at(-1) ?? '',
-  eq: (a, ...rest) => rest.some((b) => compare(a, b) === 0),
-  ne: (a, b) => compare(a, b) !== 0,
-  lt: (a, b) => compare(a, b) < 0,
-  le: (a, b) => compare(a, b) <= 0,
-  gt: (a, b) => compare(a, b) > 0,
-  ge: (a, b) => compare(a, b) >= 0,
+/** Elements with their keys: of a list by number, of a map by name. */
+function rangeOf(value: Value): [key: Value, element: Value][] {
+  if (Array.isArray(value)) return listOf(value).map((element, i) => [i, element])
+  if (typeof value !== 'object') return []
+  return Object.entries(value as { readonly [name: string]: Value }).sort(([a], [b]) => (a < b ? -1 : 1))
 }

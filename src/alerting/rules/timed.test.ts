@@ -22,6 +22,7 @@ beforeEach(() => {
 /** Runs a rule over answers, one evaluation each; answers what was told of which host. */
 function running(rule: Partial<RuleDraft>, oracles: Partial<Oracles>) {
   const told: string[] = []
+  const said: Change['annotations'][] = []
   const stored = new Map<string, StoredWatch>()
   const world = { failing: false, active: true }
   const timed = new TimedRules({
@@ -33,7 +34,8 @@ function running(rule: Partial<RuleDraft>, oracles: Partial<Oracles>) {
     watchesOf: () => [...stored.values()],
     apply(changes: readonly Change[]) {
       if (world.failing) throw new Error('the disk is full')
-      for (const { rule: id, key, labels, generation, watch, deeds } of changes) {
+      for (const { rule: id, key, labels, generation, watch, deeds, annotations } of changes) {
+        said.push(annotations)
         stored.set(key, { rule: id, key, labels, generation, watch })
         told.push(...deeds.map((deed) => `${labels.at(-1)?.[1]} ${deed.kind} ${deed.why}`))
       }
@@ -41,7 +43,7 @@ function running(rule: Partial<RuleDraft>, oracles: Partial<Oracles>) {
     onEvaluated: () => {},
   })
   timed.setRule('r', complete({ ...draft, ...rule }, 0))
-  return { timed, told, world, stored }
+  return { timed, told, said, world, stored }
 }
 
 const vector = (hosts: readonly string[], value = 1): Evaluated => ({
@@ -73,6 +75,21 @@ describe('expressions', () => {
     alive = ['a', 'b']
     await scheduler.run(MINUTE)
     expect(told.slice(3)).toEqual(['b closed recovered'])
+  })
+
+  test('open with annotations whose queries are answered', async () => {
+    const summary = '{{ $labels.host }} of {{ query "hosts" | first | value }}, {{ query "nothing" | len }}'
+    const { said } = running(
+      { ...expr, annotations: { summary } },
+      {
+        async evaluate(text) {
+          if (text === 'nothing') throw new Error('cannot be asked')
+          return text === 'hosts' ? vector(['x'], 12) : vector(['a'], 0)
+        },
+      },
+    )
+    await scheduler.run(SECOND)
+    expect(said).toEqual([{ summary: 'a of 12, 0' }])
   })
 
   test('with no_data resolve the answer alone counts', async () => {

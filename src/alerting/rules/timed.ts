@@ -16,11 +16,12 @@ import type { Log } from '../../base/log.ts'
 import type { Cancel, Scheduler } from '../../base/scheduler.ts'
 import type { Millis } from '../../base/time.ts'
 import { MINUTE } from '../../base/time.ts'
-import { type Evaluated, type Labels, labelValue, METRIC_NAME, sortLabels } from '../../metrics/index.ts'
+import { type Evaluated, type Labels, labelValue, METRIC_NAME, sortLabels, toObject } from '../../metrics/index.ts'
 import { idle, step, type Watch } from '../alert.ts'
 import { breaches, type Level, type Rule } from '../rule.ts'
 import { isPlatform, labelTest, seriesKey, storedMetric } from '../series.ts'
 import type { Change, StoredWatch } from '../wire.ts'
+import { asks, renderAll } from './template.ts'
 
 /** A score of 0 to 1 for a series; 0.5 is the alarm. */
 export interface AnomalyScore {
@@ -59,6 +60,8 @@ export interface TimedOptions {
 
 /** Most series of one rule's answer; the rest is left out, and said in the rule's health. */
 const SERIES_MAX = 10_000
+/** Most alerts of one evaluation whose annotations may ask; those of the others are said without answers. */
+const WRITTEN_MAX = 200
 const GRACE_MS = 2 * MINUTE
 const LOOK_MS = 1000
 
@@ -161,8 +164,16 @@ export class TimedRules {
       const seen = await this.#see(rule, at)
       if (this.#rules.get(rule.id) !== timed) return // edited meanwhile
       if (seen) {
-        const { changes, settle } = this.#moves(timed, seen, at, await this.#blind(timed, seen, at))
-        apply(changes)
+        const blind = await this.#blind(timed, seen, at)
+        const written = await this.#written(timed, seen, at, blind)
+        if (this.#rules.get(rule.id) !== timed) return
+        const { changes, settle } = this.#moves(timed, seen, at, blind)
+        apply(
+          changes.map((change) => {
+            const annotations = written.get(change.key)
+            return annotations ? { ...change, annotations } : change
+          }),
+        )
         settle()
       }
       done(null)
@@ -172,6 +183,25 @@ export class TimedRules {
       }
       done(messageOf(error))
     }
+  }
+
+  /** Annotations of alerts that are about to open, by key, where they ask something. */
+  async #written(timed: Timed, seen: readonly Seen[], at: Millis, blind: ReadonlySet<string>) {
+    const { rule } = timed
+    const written = new Map<string, Readonly<Record<string, string>>>()
+    if (!asks(rule.annotations)) return written
+    const ask = async (expr: string) => {
+      const { series } = await this.#options.oracles.evaluate(expr, at)
+      return series.map(({ labels, values }) => ({ labels: toObject(labels), value: values.at(-1) ?? Number.NaN }))
+    }
+    const opening = this.#moves(timed, seen, at, blind).changes.filter(({ deeds }) =>
+      deeds.some(({ kind }) => kind === 'opened'),
+    )
+    for (const { key, labels, deeds } of opening.slice(0, WRITTEN_MAX)) {
+      const value = deeds.find((deed) => deed.kind === 'opened')!.value
+      written.set(key, await renderAll(rule.annotations, { labels: toObject(labels), value, now: at }, ask))
+    }
+    return written
   }
 
   /** What the rule sees now; null where nobody can say. */
