@@ -25,8 +25,11 @@ export type RuleSource =
   | { readonly kind: 'anomaly' }
   /** Fires when the near edge of the forecast's interval breaches, while the forecast has earned its place. */
   | { readonly kind: 'forecast'; readonly horizonMinutes: number }
-  /** A PromQL expression: fires for each series of its result; `condition` and `threshold` do not count. */
-  | { readonly kind: 'expr'; readonly expr: string }
+  /**
+   * A PromQL expression: fires for each series of its result; `condition` and `threshold` do not count. Evaluated every
+   * `everyMs`, at the latest with all others.
+   */
+  | { readonly kind: 'expr'; readonly expr: string; readonly everyMs?: number }
 
 export interface Rule {
   readonly id: string

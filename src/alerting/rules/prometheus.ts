@@ -65,6 +65,7 @@ export function readRuleFile(file: string, document: unknown, taken: Set<string>
     if (names.has(name)) wrong(at, 'there are two groups of this name')
     names.add(name)
     unknownKeys(group, GROUP_KEYS, at, wrong)
+    const everyMs = durationOf(group.interval, `${at}: interval`, wrong)
     const shared = textsOf(group.labels, `${at}: labels`, wrong)
     for (const [j, rule] of listOf(group.rules, `${at}: rules`, wrong).entries()) {
       if (!isObject(rule)) {
@@ -76,7 +77,7 @@ export function readRuleFile(file: string, document: unknown, taken: Set<string>
       unknownKeys(rule, RULE_KEYS, here, wrong)
       if (typeof rule.record === 'string' && called === null) recording.push(rule.record)
       else if (called === null) wrong(here, 'expected alert: with a name')
-      else drafts.push(draftOf(rule, called, name, shared, here, taken, wrong))
+      else drafts.push(draftOf(rule, called, { name, shared, everyMs }, here, taken, wrong))
     }
   }
   return { drafts, problems, recording }
@@ -87,15 +88,14 @@ type Wrong = (where: string, message: string) => void
 function draftOf(
   rule: Json,
   name: string,
-  group: string,
-  shared: Readonly<Record<string, string>>,
+  group: { readonly name: string; readonly shared: Readonly<Record<string, string>>; readonly everyMs: number },
   here: string,
   taken: Set<string>,
   wrong: Wrong,
 ): RuleDraft {
   const expr = typeof rule.expr === 'number' ? String(rule.expr) : rule.expr
   if (typeof expr !== 'string' || expr.trim() === '') wrong(here, 'expected expr: with a PromQL expression')
-  const labels = { ...shared, ...textsOf(rule.labels, `${here}: labels`, wrong) }
+  const labels = { ...group.shared, ...textsOf(rule.labels, `${here}: labels`, wrong) }
   const annotations = textsOf(rule.annotations, `${here}: annotations`, wrong)
   for (const [key, text] of Object.entries({ ...labels, ...annotations })) {
     const problem = templateProblem(text)
@@ -103,10 +103,10 @@ function draftOf(
   }
   for (const key of Object.keys(labels)) if (!LABEL_NAME.test(key)) wrong(here, `${key} is no name of a label`)
   return {
-    id: idOf(`${group}_${name}`, taken),
+    id: idOf(`${group.name}_${name}`, taken),
     name,
     description: annotations.description ?? annotations.summary ?? '',
-    source: { kind: 'expr', expr: String(expr ?? '') },
+    source: { kind: 'expr', expr: String(expr ?? ''), ...(group.everyMs > 0 ? { everyMs: group.everyMs } : {}) },
     severity: severityOf(labels.severity),
     channels: CHANNELS,
     cooldownMs: 0,
@@ -119,7 +119,7 @@ function draftOf(
     // With a template in it the address is known when the alert opens.
     runbookUrl: annotations.runbook_url?.includes('{{') ? null : (annotations.runbook_url ?? null),
     owner: labels.team ?? labels.owner ?? null,
-    tags: [group],
+    tags: [group.name],
     provenance: 'file',
   }
 }

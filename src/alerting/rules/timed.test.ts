@@ -77,6 +77,18 @@ describe('expressions', () => {
     expect(told.slice(3)).toEqual(['b closed recovered'])
   })
 
+  test('are evaluated as often as their group says, and no more seldom than all', async () => {
+    const asked = { often: 0, seldom: 0 }
+    const evaluate = async (text: string) => {
+      asked[text as keyof typeof asked]++
+      return vector([])
+    }
+    running({ source: { kind: 'expr', expr: 'often', everyMs: 5000 } }, { evaluate })
+    running({ source: { kind: 'expr', expr: 'seldom', everyMs: 10 * MINUTE } }, { evaluate })
+    await scheduler.run(5 * MINUTE)
+    expect(asked).toEqual({ often: 60, seldom: 10 })
+  })
+
   test('open with annotations whose queries are answered', async () => {
     const summary = '{{ $labels.host }} of {{ query "hosts" | first | value }}, {{ query "nothing" | len }}'
     const { said } = running(

@@ -142,7 +142,7 @@ export class TimedRules {
       for (const timed of [...this.#rules.values()]) {
         const started = scheduler.clock.monotonic()
         if (started < timed.dueAt) continue
-        timed.dueAt = started + intervalMs()
+        timed.dueAt = started + everyOf(timed.rule, intervalMs())
         await this.#evaluate(timed)
         onEvaluated(scheduler.clock.now())
       }
@@ -308,6 +308,10 @@ export class TimedRules {
       },
     }
   }
+}
+
+function everyOf({ source }: Rule, intervalMs: number): number {
+  return source.kind === 'expr' && source.everyMs !== undefined ? Math.min(source.everyMs, intervalMs) : intervalMs
 }
 
 function agrees(source: Labels, name: string, value: string): boolean {
