@@ -4,6 +4,7 @@
  *
  *   Node older than 24 ─▶ the same arguments again on the Node that `npm start` brought (.runtime/node), as a child
  *   --process control  ─▶ app/control.ts   runControl(child)
+ *   --process market-writer ─▶ app/market-writer.ts   runMarketWriter(child)
  *   serve              ─▶ app/serve.ts     serve()
  *   anything else      ─▶ cli/main.ts      runCommandLine(arguments)
  *
@@ -28,6 +29,10 @@ else await runProgram()
 async function runChild() {
   const { connectToParent } = await import('./app/child.ts')
   const child = connectToParent(process.argv)
+  if (child.kind === 'market-writer') {
+    const { runMarketWriter } = await import('./app/market-writer.ts')
+    return runMarketWriter(child)
+  }
   if (child.kind !== 'control') throw new Error(`a process of kind ${child.kind} is not part of this version`)
   const { runControl } = await import('./app/control.ts')
   await runControl(child)
