@@ -21,6 +21,7 @@ const VARIANTS: readonly (readonly [string, Partial<Tuning>])[] = [
   ['without harmonics of the day', { design: { ...TUNING.design, harmonics: 0 } }],
   ['with 3 harmonics instead of 8', { design: { ...TUNING.design, harmonics: 3 } }],
   ['without hourly and two-hourly profiles', { design: { ...TUNING.design, periods: [] } }],
+  ['without a period found in the series', { found: false }],
   ['without the pull towards the last value', { shrink: false }],
   ['without the local scale of intervals', { localScale: false }],
   ['levels of intervals not moved outwards', { overlap: 0 }],

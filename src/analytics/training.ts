@@ -100,8 +100,10 @@ function judge(series: StepSeries, job: TrainJob): TrainResult['judged'] {
   if (known < 12) return []
   const model = fitModel(until(known), { horizons: job.horizons, bounds: job.bounds })
   const outcomes = new Map<number, Outcome[]>(job.horizons.map((h) => [h, []]))
-  for (let k = 0; k < ORIGINS; k++) {
-    const origin = first + Math.floor((k * (n - 1 - first)) / ORIGINS)
+  // Where the part is short every step of it is an origin, none twice.
+  const origins = Math.min(ORIGINS, n - 1 - first)
+  for (let k = 0; k < origins; k++) {
+    const origin = first + Math.floor((k * (n - 1 - first)) / origins)
     if (Number.isNaN(values[origin]!)) continue
     for (const forecast of predict(model, until(origin))) {
       const target = origin + steps(forecast.horizon)

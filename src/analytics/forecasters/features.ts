@@ -6,10 +6,12 @@
  *   trend    the constant and the means over a third of a day and more
  *   daily    yesterday at the target's time, a profile smoothed over the days, harmonics of the day
  *   weekly   last week at the target's time
+ *   period   the profile of a period that was found in the series (periods.ts)
  *
- * A row reads values at or before its origin only. Which columns exist depends on the length of the history alone.
+ * A row reads values at or before its origin only. Which columns exist depends on the length of the history and on the
+ * period found in it at the fit.
  */
-export type Factor = 'level' | 'trend' | 'daily' | 'weekly'
+export type Factor = 'level' | 'trend' | 'daily' | 'weekly' | 'period'
 
 export interface DesignOptions {
   readonly harmonics: number
@@ -17,12 +19,14 @@ export interface DesignOptions {
   readonly periods: readonly number[]
 }
 
-/** Which columns there are: decided by the length of the history at the fit, kept with the model. */
+/** Which columns there are: decided at the fit, kept with the model. */
 export interface Shape {
   readonly lags: readonly number[]
   readonly means: readonly number[]
   /** Steps of the short periods. */
   readonly rounds: readonly number[]
+  /** Steps of the period that was found; null: none. */
+  readonly found: number | null
   readonly daily: boolean
   readonly weekly: boolean
   readonly harmonics: number
@@ -43,14 +47,16 @@ const DAY_MINUTES = 1440
 const PROFILE_GAIN = 0.15
 const PROFILE_HALF_WIDTH_MINUTES = 10
 
-/** Columns that a history of `steps` steps can teach. */
-export function shapeOf(steps: number, stepMs: number, options: DesignOptions): Shape {
+/** Columns that a history of `steps` steps can teach; `found` is the period in it, in steps. */
+export function shapeOf(steps: number, stepMs: number, options: DesignOptions, found: number | null = null): Shape {
   const day = stepsOf(DAY_MINUTES, stepMs)
   const daily = day >= 24 && steps >= day * 1.2
+  const rounds = options.periods.map((m) => stepsOf(m, stepMs)).filter((period) => period >= 3 && steps >= period * 6)
   return {
     lags: LAGS.filter((lag) => lag * 16 <= steps),
     means: MEANS.filter((width) => width * 8 <= steps),
-    rounds: options.periods.map((m) => stepsOf(m, stepMs)).filter((period) => period >= 3 && steps >= period * 6),
+    rounds,
+    found: found !== null && found !== day && !rounds.some((period) => period % found === 0) ? found : null,
     daily,
     weekly: daily && steps >= 8 * day,
     harmonics: !daily || steps < 2 * day ? 0 : steps < 4 * day ? Math.min(4, options.harmonics) : options.harmonics,
@@ -68,7 +74,8 @@ export function design(values: Float64Array, firstStep: number, stepMs: number, 
   const half = Math.floor((PROFILE_HALF_WIDTH_MINUTES * 60_000) / stepMs)
   const sums = prefixSums(values)
   const profile = daily ? seasonProfile(values, sums, day, half, day) : new Float64Array(0)
-  const rounds = shape.rounds.map((period) => ({ period, profile: seasonProfile(values, sums, period, 0, period) }))
+  const periods = shape.found === null ? shape.rounds : [...shape.rounds, shape.found]
+  const rounds = periods.map((period) => ({ period, profile: seasonProfile(values, sums, period, 0, period) }))
   const sine = new Float64Array(day)
   for (let i = 0; i < day; i++) sine[i] = Math.sin((2 * Math.PI * i) / day)
   const quarter = day / 4
@@ -77,7 +84,8 @@ export function design(values: Float64Array, firstStep: number, stepMs: number, 
   const columns: Factor[] = ['trend']
   for (const _ of lags) columns.push('level')
   for (const width of means) columns.push(width >= SLOW_MEAN ? 'trend' : 'level')
-  for (const _ of rounds) columns.push('level', 'level')
+  for (const _ of shape.rounds) columns.push('level', 'level')
+  if (shape.found !== null) columns.push('period', 'period')
   if (daily) columns.push('daily', 'daily', 'daily', 'daily')
   if (weekly) columns.push('weekly', 'weekly')
   for (let q = 0; q < 2 * harmonics; q++) columns.push('daily')

@@ -112,7 +112,7 @@ describe('any history', () => {
         (steps, back, k, seed) => {
           const next = noise(seed)
           const values = Float64Array.from({ length: steps }, next)
-          const shape = shapeOf(steps, STEP, { harmonics: 4, periods: [60, 120] })
+          const shape = shapeOf(steps, STEP, { harmonics: 4, periods: [60, 120] }, 7 + (seed % 60))
           const origin = steps - 1 - back
           const changed = values.map((v, i) => (i > origin ? v + 100 : v))
           const [before, after] = [values, changed].map((v) => {
@@ -180,6 +180,18 @@ describe('what is learnt', () => {
     expect(Math.abs(f.mean - target)).toBeLessThan(0.2 * Math.abs(values.at(-1)! - target))
     expect(f.factors.daily + f.factors.trend + f.factors.level).toBeGreaterThan(0.9)
     expect(f.model).toBe('regression')
+  })
+  test('a rhythm that is neither hour, day nor week: found, named, and forecast', () => {
+    const next = noise(7)
+    const at = (i: number) => 50 + 30 * Math.sin((2 * Math.PI * i) / 85)
+    const values = Array.from({ length: 5 * DAY }, (_, i) => at(i) + 2 * next())
+    const series = seriesOf(values)
+    const model = fitModel(series, { horizons: HORIZONS })
+    expect(model.shape.found! % 85).toBe(0)
+    const f = predict(model, series)[3]!
+    expect(f.factors.period).toBeGreaterThan(0.1)
+    const target = at(values.length - 1 + 24)
+    expect(Math.abs(f.mean - target)).toBeLessThan(0.2 * Math.abs(values.at(-1)! - target))
   })
   test('each horizon is a computation of its own', () => {
     const values = Array.from({ length: 2 * DAY }, (_, i) => 100 + 60 * Math.sin((2 * Math.PI * i) / DAY))

@@ -13,6 +13,7 @@ import { design, shapeOf } from './features.ts'
 import { fitLad, solve } from './lad.ts'
 import type { Bounds, Link } from './link.ts'
 import { boundsOf, chooseLink, linked, unlinked } from './link.ts'
+import { findPeriod } from './periods.ts'
 import type { StepSeries } from './series.ts'
 
 export interface ForecastOptions {
@@ -93,6 +94,8 @@ export interface Tuning {
   /** Blocks of the rolling origin, at most; each is several horizons long. */
   readonly blocks: number
   readonly design: DesignOptions
+  /** Whether a period is looked for. */
+  readonly found: boolean
   readonly link: boolean
   readonly shrink: boolean
   readonly localScale: boolean
@@ -114,6 +117,7 @@ export const TUNING: Tuning = {
   ridge: 1e-4,
   blocks: 10,
   design: { harmonics: 8, periods: [60, 120] },
+  found: true,
   link: true,
   shrink: true,
   localScale: true,
@@ -127,8 +131,8 @@ const LEVELS = [0.025, 0.1, 0.9, 0.975] as const
 const ROWS_PER_COLUMN = 3
 /** Fewer independent residuals: no interval of the regression's own. */
 const INDEPENDENT_MIN = 3
-const ONLY_DAILY: Readonly<Record<Factor, number>> = { level: 0, trend: 0, daily: 1, weekly: 0 }
-const ONLY_LEVEL: Readonly<Record<Factor, number>> = { level: 1, trend: 0, daily: 0, weekly: 0 }
+const ONLY_DAILY: Readonly<Record<Factor, number>> = { level: 0, trend: 0, daily: 1, weekly: 0, period: 0 }
+const ONLY_LEVEL: Readonly<Record<Factor, number>> = { level: 1, trend: 0, daily: 0, weekly: 0, period: 0 }
 
 /** Learns one series. Any finite history is accepted; a constant or very short one gives the last value. */
 export function fitModel(series: StepSeries, options: ForecastOptions, tuning: Tuning = TUNING): ForecastModel {
@@ -138,10 +142,10 @@ export function fitModel(series: StepSeries, options: ForecastOptions, tuning: T
   const link: Link = tuning.link ? chooseLink(values) : { kind: 'plain' }
   const { centre, unit, z, seen, low, high, samples } = standardise(series, link)
   const ks = options.horizons.map((minutes) => Math.max(1, Math.round((minutes * 60_000) / stepMs)))
-  const shape = shapeOf(n, stepMs, tuning.design)
+  const day = Math.round(86_400_000 / stepMs)
+  const shape = shapeOf(n, stepMs, tuning.design, tuning.found ? (findPeriod(z, day)?.steps ?? null) : null)
   const frame = design(z, firstStep, stepMs, shape)
   const local = localScales(z, stepMs)
-  const day = Math.round(86_400_000 / stepMs)
   let start = new Float64Array(0)
   const horizons = options.horizons.map((horizon, h): HorizonModel => {
     const k = ks[h]!
@@ -499,7 +503,7 @@ function missQuantiles(z: Float64Array, seen: Uint8Array, rows: Int32Array, k: n
 
 /** Mean size of each factor's part of the predicted changes; what stays where it is counts as level. */
 function shares(x: Float64Array, rows: number, p: number, beta: Float64Array, kinds: readonly Factor[]) {
-  const size: Record<Factor, number> = { level: 0, trend: 0, daily: 0, weekly: 0 }
+  const size: Record<Factor, number> = { level: 0, trend: 0, daily: 0, weekly: 0, period: 0 }
   const of = kinds.map((kind) => FACTORS.indexOf(kind))
   const part = new Float64Array(FACTORS.length)
   const stride = Math.max(1, Math.floor(rows / 100))
@@ -511,13 +515,15 @@ function shares(x: Float64Array, rows: number, p: number, beta: Float64Array, ki
     used++
   }
   for (const kind of FACTORS) size[kind] /= used
-  const total = 1 + size.level + size.trend + size.daily + size.weekly
+  const total = 1 + size.level + size.trend + size.daily + size.weekly + size.period
   const trend = size.trend / total
   const daily = size.daily / total
   const weekly = size.weekly / total
-  return Number.isFinite(total) ? { level: 1 - trend - daily - weekly, trend, daily, weekly } : ONLY_LEVEL
+  const period = size.period / total
+  const level = 1 - trend - daily - weekly - period
+  return Number.isFinite(total) ? { level, trend, daily, weekly, period } : ONLY_LEVEL
 }
-const FACTORS = ['level', 'trend', 'daily', 'weekly'] as const
+const FACTORS = ['level', 'trend', 'daily', 'weekly', 'period'] as const
 
 function quantile(sorted: Float64Array, level: number): number {
   if (sorted.length === 0) return 0

@@ -3,6 +3,7 @@
  * finder needs and does not have (too little history, no data) makes it silent, never wrong.
  */
 import { DAY, HOUR, type Millis, toIso } from '../../base/time.ts'
+import { findPeriod } from '../forecasters/index.ts'
 import { BIN_MS, type Evidence, type Finding, type MetricView } from './insight.ts'
 import {
   autocorrelation,
@@ -275,47 +276,143 @@ function changes(views: Views, now: Millis): Finding[] {
 
 const BINS_A_DAY = DAY / BIN_MS
 
-/** A day that repeats: correlation with the same time of the day before, over at least three days. */
+/** What comes again: days, days of the week, and whatever other period there is in a series. */
 function patterns(views: Views): Finding[] {
-  const found: Finding[] = []
-  for (const view of views.values()) {
-    const days = regular(view)
-    if (days.length < 3 * BINS_A_DAY) continue
-    const daily = autocorrelation(days, BINS_A_DAY)
-    // Slow wandering also correlates at a day; half a day away a true daily wave correlates less.
-    const half = autocorrelation(days, BINS_A_DAY / 2)
-    if (daily < 0.5 || daily - half < 0.2) continue
-    const profile = new Float64Array(24)
-    const counts = new Float64Array(24)
-    const first = Math.ceil(view.binTimes[view.binTimes.length - 1]! / BIN_MS) - days.length + 1
-    for (let i = 0; i < days.length; i++) {
-      const hour = Math.floor((((first + i) * BIN_MS) % DAY) / HOUR)
-      profile[hour]! += days[i]!
-      counts[hour]!++
-    }
-    for (let hour = 0; hour < 24; hour++) profile[hour]! /= counts[hour]!
-    const high = profile.indexOf(Math.max(...profile))
-    const low = profile.indexOf(Math.min(...profile))
-    const name = plainName(view.name)
-    found.push({
+  return [...views.values()].flatMap((view) => {
+    const values = regular(view)
+    const last = Math.round(view.binTimes[view.binTimes.length - 1]! / BIN_MS)
+    const rhythm: Rhythm = { view, values, first: last - values.length + 1 }
+    const day = daily(rhythm)
+    return [...day, ...weekly(rhythm), ...otherPeriod(rhythm, day.length > 0)]
+  })
+}
+
+interface Rhythm {
+  readonly view: MetricView
+  /** One value a bin, without gaps. */
+  readonly values: Float64Array
+  /** Number of the first bin since the epoch. */
+  readonly first: number
+}
+
+/** Means of the bins that fall into each of `parts` parts of a period; NaN where none does. */
+function profileOf({ values, first }: Rhythm, period: number, parts: number): Float64Array {
+  const sums = new Float64Array(parts)
+  const counts = new Float64Array(parts)
+  for (let i = 0; i < values.length; i++) {
+    const part = Math.floor((((first + i) % period) * parts) / period)
+    sums[part]! += values[i]!
+    counts[part]!++
+  }
+  return sums.map((sum, part) => sum / counts[part]!)
+}
+
+const ends = (profile: Float64Array) => {
+  const known = profile.filter((value) => !Number.isNaN(value))
+  return { high: profile.indexOf(Math.max(...known)), low: profile.indexOf(Math.min(...known)) }
+}
+
+/** The resemblance of values `lag` apart, over the pairs there are. */
+const resemblance = (values: Float64Array, lag: number) =>
+  (autocorrelation(values, lag) * values.length) / (values.length - lag)
+
+/** A day that repeats: correlation with the same time of the day before, over at least three days. */
+function daily(rhythm: Rhythm): Finding[] {
+  const { view, values } = rhythm
+  if (values.length < 3 * BINS_A_DAY) return []
+  const day = autocorrelation(values, BINS_A_DAY)
+  // Slow wandering also correlates at a day; half a day away a true daily wave correlates less.
+  const half = autocorrelation(values, BINS_A_DAY / 2)
+  if (day < 0.5 || day - half < 0.2) return []
+  const profile = profileOf(rhythm, BINS_A_DAY, 24)
+  const { high, low } = ends(profile)
+  const name = plainName(view.name)
+  return [
+    {
       key: `pattern:day:${view.name}`,
       type: 'pattern',
       title: `${name} repeats every day`,
       description:
-        `Over ${Math.floor(days.length / BINS_A_DAY)} days the same time of day explains the value well (correlation ` +
-        `${daily.toFixed(2)}): highest around ${pad(high)}:00 UTC with ${quantity(profile[high]!, view.unit)}, lowest ` +
+        `Over ${Math.floor(values.length / BINS_A_DAY)} days the same time of day explains the value well (correlation ` +
+        `${day.toFixed(2)}): highest around ${pad(high)}:00 UTC with ${quantity(profile[high]!, view.unit)}, lowest ` +
         `around ${pad(low)}:00 UTC with ${quantity(profile[low]!, view.unit)}.`,
-      confidence: Math.min(0.98, daily),
+      confidence: Math.min(0.98, day),
       impact: 'low',
       recommendations: [`Plan work that can wait for around ${pad(low)}:00 UTC, and capacity for ${pad(high)}:00 UTC.`],
       evidence: {
-        correlation: daily,
-        days: Math.floor(days.length / BINS_A_DAY),
+        correlation: day,
+        days: Math.floor(values.length / BINS_A_DAY),
         profile: [...profile].map((value, hour) => [hour * HOUR, value] as const),
       },
-    })
-  }
-  return found
+    },
+  ]
+}
+
+const WEEKDAYS = ['Thursdays', 'Fridays', 'Saturdays', 'Sundays', 'Mondays', 'Tuesdays', 'Wednesdays']
+
+/** The same day of the week resembles more than other days do: the fewest days that can tell are nearly two weeks. */
+function weekly(rhythm: Rhythm): Finding[] {
+  const { view, values } = rhythm
+  if (values.length < 13 * BINS_A_DAY) return []
+  const week = resemblance(values, 7 * BINS_A_DAY)
+  const otherDays = Math.max(...[2, 3, 4, 5].map((days) => resemblance(values, days * BINS_A_DAY)))
+  if (week < 0.6 || week - otherDays < 0.15) return []
+  // The epoch was a Thursday.
+  const profile = profileOf(rhythm, 7 * BINS_A_DAY, 7)
+  const { high, low } = ends(profile)
+  const name = plainName(view.name)
+  return [
+    {
+      key: `pattern:week:${view.name}`,
+      type: 'pattern',
+      title: `${name} differs by the day of the week`,
+      description:
+        `The same day a week apart resembles (correlation ${week.toFixed(2)}), other days less (at most ` +
+        `${otherDays.toFixed(2)}): highest on ${WEEKDAYS[high]} with ${quantity(profile[high]!, view.unit)} on average, ` +
+        `lowest on ${WEEKDAYS[low]} with ${quantity(profile[low]!, view.unit)}.`,
+      confidence: Math.min(0.98, week),
+      impact: 'low',
+      recommendations: [`Do work that can wait on ${WEEKDAYS[low]}, and compare a day with the same day of last week.`],
+      evidence: {
+        correlation: week,
+        correlation_of_other_days: otherDays,
+        days: Math.floor(values.length / BINS_A_DAY),
+        chart: chartOf(view.binTimes, view.binValues),
+      },
+    },
+  ]
+}
+
+/** A period that is neither day nor week: a job, a cache, a queue that comes round. */
+function otherPeriod(rhythm: Rhythm, hasDay: boolean): Finding[] {
+  const { view, values } = rhythm
+  // Without a daily shape nothing has to be taken out first, and fractions of a day may be found as well.
+  const period = findPeriod(values, hasDay ? BINS_A_DAY : values.length)
+  if (period === null || period.steps % BINS_A_DAY === 0) return []
+  const ms = period.round * BIN_MS
+  const profile = profileOf(rhythm, period.steps, Math.min(period.steps, CHART_POINTS))
+  const { high, low } = ends(profile)
+  const name = plainName(view.name)
+  return [
+    {
+      key: `pattern:period:${view.name}`,
+      type: 'pattern',
+      title: `${name} repeats every ${span(ms)}`,
+      description:
+        `Values ${span(ms)} apart resemble (correlation ${period.strength.toFixed(2)}), over ` +
+        `${Math.floor(values.length / period.round)} rounds: on average from ${quantity(profile[low]!, view.unit)} to ` +
+        `${quantity(profile[high]!, view.unit)} within a round.`,
+      confidence: Math.min(0.98, period.strength),
+      impact: 'low',
+      recommendations: [`Look for a timed job that runs every ${span(ms)}; spread it if its peaks hurt.`],
+      evidence: {
+        correlation: period.strength,
+        period_minutes: ms / 60_000,
+        rounds: Math.floor(values.length / period.round),
+        round: [...profile].map((value, part) => [(part * period.steps * BIN_MS) / profile.length, value] as const),
+      },
+    },
+  ]
 }
 
 const pad = (hour: number) => String(hour).padStart(2, '0')

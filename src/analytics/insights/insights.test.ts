@@ -143,6 +143,41 @@ describe('daily patterns', () => {
     expect(found!.description).toMatch(/lowest around (23|00):00 UTC/)
   })
 
+  const made = (days: number, valueAt: (at: number, noise: number) => number, seed = 5) => {
+    const noise = normal(seed)
+    const last = Math.floor(NOW / BIN_MS) * BIN_MS
+    return Array.from({ length: days * 288 }, (_, i) => valueAt(last - (days * 288 - 1 - i) * BIN_MS, noise()))
+  }
+  const patternTitles = (values: readonly number[]) =>
+    findInsights(new Map([view('x', values)]), NOW)
+      .filter((f) => f.type === 'pattern')
+      .map((f) => f.title)
+  const wave = (at: number, ms: number) => Math.cos((2 * Math.PI * at) / ms)
+
+  test.each<[string, number, (at: number, noise: number) => number, string[]]>([
+    ['a job every 50 minutes', 3, (at, e) => (at % (50 * 60_000) < BIN_MS ? 40 : 5) + e, ['x repeats every 50 min']],
+    [
+      'a job every 47 minutes, which is no whole number of bins',
+      5,
+      (at, e) => 10 * wave(at, 47 * 60_000) + e,
+      ['x repeats every 47 min'],
+    ],
+    [
+      'a day and seven hours',
+      10,
+      (at, e) => 50 + 30 * wave(at, DAY) + 12 * wave(at, 7 * HOUR) + e,
+      ['x repeats every day', 'x repeats every 7 h'],
+    ],
+    ['an hour', 1, (at, e) => (at % HOUR < BIN_MS ? 20 : 0) + e, ['x repeats every 60 min']],
+    [
+      'quiet weekends',
+      14,
+      (at, e) => ((Math.floor(at / DAY) + 4) % 7 === 0 || (Math.floor(at / DAY) + 4) % 7 === 6 ? 10 : 50) + e,
+      ['x differs by the day of the week'],
+    ],
+    ['a day alone is no week and no other period', 14, (at, e) => 50 + 30 * wave(at, DAY) + e, ['x repeats every day']],
+  ])('%s', (_, days, valueAt, expected) => expect(patternTitles(made(days, valueAt))).toEqual(expected))
+
   test('noise and a slow wander are no pattern', () => {
     for (let seed = 1; seed <= 30; seed++) {
       const noise = normal(seed)

@@ -257,7 +257,7 @@ function Detail({ insight }: { insight: ApiInsight }) {
       <div class="panel-body">
         <h3 class="evidence-head">Evidence</h3>
         {charts.map(([name, points]) => (
-          <Small key={name} points={points} profile={name === 'profile'} />
+          <Small key={name} points={points} within={within[name] ?? null} />
         ))}
         <dl class="pairs left evidence">
           {numbers.map(([name, value]) => (
@@ -278,9 +278,13 @@ function shown(value: number | string): string {
 }
 
 const [WIDTH, HEIGHT] = [600, 120]
+const two = (value: number) => String(value).padStart(2, '0')
 
-/** The few points of the evidence as a line, with its ends in words. `profile`: the hours of a day. */
-function Small({ points, profile }: { points: readonly Pair[]; profile: boolean }) {
+/** Points that are no moments but places in a period. */
+const within: Readonly<Record<string, string>> = { profile: 'a day', round: 'a round' }
+
+/** The few points of the evidence as a line, with its ends in words. */
+function Small({ points, within }: { points: readonly Pair[]; within: string | null }) {
   if (points.length < 2) return null
   const values = points.map(([, value]) => value)
   const [low, high] = [Math.min(...values), Math.max(...values)]
@@ -288,8 +292,8 @@ function Small({ points, profile }: { points: readonly Pair[]; profile: boolean 
   const x = (at: number) => ((at - first) / Math.max(1, last - first)) * WIDTH
   const y = (value: number) => 6 + (1 - (value - low) / (high - low || 1)) * (HEIGHT - 12)
   const time = (at: number) =>
-    profile ? `${String(Math.round(at / 3_600_000)).padStart(2, '0')}:00` : moment(at, now.value)
-  const words = `From ${time(first)} to ${time(last)} UTC, between ${formatNumber(low)} and ${formatNumber(high)}.`
+    within ? `${two(Math.floor(at / 3_600_000))}:${two(Math.round(at / 60_000) % 60)}` : moment(at, now.value)
+  const words = `From ${time(first)} to ${time(last)} ${within ? `of ${within}` : 'UTC'}, between ${formatNumber(low)} and ${formatNumber(high)}.`
   const path = points
     .map(([at, value], i) => `${i === 0 ? 'M' : 'L'}${x(at).toFixed(1)},${y(value).toFixed(1)}`)
     .join('')
