@@ -12,6 +12,7 @@ import { type BookRows, MemoryBooks } from '../memory-books.ts'
 import type { UserId } from '../model.ts'
 import { LOCK_SPACE, LOCKS } from './pg-schema.ts'
 import * as rows from './rows.ts'
+import { prepared } from './sql.ts'
 import type { Tables } from './tables.ts'
 
 const OPEN = "state IN ('pending', 'partially_filled')"
@@ -34,7 +35,7 @@ export async function loadBooks(client: pg.PoolClient, envelope: Envelope, now: 
   const users = new Set<string>()
   if (need.userId !== null) users.add(need.userId)
   const select = async <T>(text: string, values: readonly unknown[]): Promise<T[]> =>
-    (await client.query(text, values as unknown[])).rows as T[]
+    (await client.query(prepared(text, values))).rows as T[]
 
   // Two that open the same account, or make markets for it, come one after the other.
   if (need.userId !== null && (command.type === 'open_account' || need.marketsMade)) {
@@ -128,8 +129,7 @@ export async function lockAccounts(
 ): Promise<boolean> {
   if (ids.length === 0) return true
   const { rows: found } = await client.query<Tables['accounts']>(
-    'SELECT * FROM accounts WHERE user_id = ANY($1) ORDER BY user_id FOR UPDATE',
-    [[...ids].sort()],
+    prepared('SELECT * FROM accounts WHERE user_id = ANY($1) ORDER BY user_id FOR UPDATE', [[...ids].sort()]),
   )
   let same = true
   for (const record of found) {

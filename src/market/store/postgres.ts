@@ -24,7 +24,7 @@ import { EVENTS_KEPT_MS, leaveEvents, listenToEvents } from './pg-events.ts'
 import { migratePostgres } from './pg-schema.ts'
 import { readsOver } from './reads/reads.ts'
 import * as rows from './rows.ts'
-import { asAway, isCollision, kyselyOverPool, openPool } from './sql.ts'
+import { asAway, isCollision, kyselyOverPool, openPool, prepared } from './sql.ts'
 import { VOLUME_OF_A_TRADE } from './trending.ts'
 import { answerFromWire, answerToWire, type Wired } from './wire.ts'
 
@@ -179,8 +179,7 @@ class PostgresCommands implements MarketCommands {
     const books = await loadBooks(client, envelope, now)
     if (key !== '') {
       const { rows: known } = await client.query<{ fingerprint: string; answer: string }>(
-        'SELECT fingerprint, answer FROM commands WHERE key = $1 AND at >= $2',
-        [key, now - COMMANDS_KEPT_MS],
+        prepared('SELECT fingerprint, answer FROM commands WHERE key = $1 AND at >= $2', [key, now - COMMANDS_KEPT_MS]),
       )
       if (known[0] !== undefined) {
         await client.query('ROLLBACK')
@@ -215,7 +214,7 @@ class PostgresCommands implements MarketCommands {
       await write(client, changes)
       if (changes.events.length > 0) {
         const { text, values } = leaveEvents(changes.events, this.#channel, now)
-        await client.query(text, values)
+        await client.query(prepared(text, values))
       }
       const started = clock.monotonic()
       await client.query('COMMIT')
@@ -292,7 +291,7 @@ async function write(client: pg.PoolClient, changes: Changes): Promise<void> {
   put(rows.userBuckets, [...changes.userBuckets.values()].sort(byKey((b) => `${b.userId}/${b.step}/${b.at}`)))
   put(rows.standings, [...changes.standings].sort(byKey(([userId]) => userId)))
   const named = parts.map((part, i) => `w${i} AS (${part})`)
-  await client.query(`WITH ${named.join(', ')} SELECT 1`, values)
+  await client.query(prepared(`WITH ${named.join(', ')} SELECT 1`, values))
   for (const market of changes.voided) await takeOut(client, market)
 }
 

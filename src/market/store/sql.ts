@@ -69,6 +69,18 @@ export function openPool(url: string, log: Log, connections = 10): pg.Pool {
 
 export const kyselyOverPool = (pool: pg.Pool): Sql => new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
 
+const names = new Map<string, string>()
+
+/** A statement that each connection parses and plans once. For texts of our own, of which there are few. */
+export function prepared(text: string, values: readonly unknown[]) {
+  let name = names.get(text)
+  if (name === undefined) {
+    name = `m${names.size}`
+    names.set(text, name)
+  }
+  return { name, text, values: values as unknown[] }
+}
+
 export function pgCode(error: unknown): string | null {
   const code = error instanceof Error && 'code' in error ? error.code : null
   return typeof code === 'string' ? code : null
