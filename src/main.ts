@@ -3,8 +3,7 @@
  * a process that front has forked.
  *
  *   Node older than 24 ─▶ the same arguments again on the Node that `npm start` brought (.runtime/node), as a child
- *   --process control  ─▶ app/control.ts   runControl(child)
- *   --process market-writer ─▶ app/market-writer.ts   runMarketWriter(child)
+ *   --process control  ─▶ app/control.ts   runControl(child), and so for instance and market-writer
  *   serve              ─▶ app/serve.ts     serve()
  *   anything else      ─▶ cli/main.ts      runCommandLine(arguments)
  *
@@ -29,13 +28,16 @@ else await runProgram()
 async function runChild() {
   const { connectToParent } = await import('./app/child.ts')
   const child = connectToParent(process.argv)
-  if (child.kind === 'market-writer') {
-    const { runMarketWriter } = await import('./app/market-writer.ts')
-    return runMarketWriter(child)
+  if (child.kind === 'control') {
+    const { runControl } = await import('./app/control.ts')
+    return runControl(child)
   }
-  if (child.kind !== 'control') throw new Error(`a process of kind ${child.kind} is not part of this version`)
-  const { runControl } = await import('./app/control.ts')
-  await runControl(child)
+  if (child.kind === 'instance') {
+    const { runInstance } = await import('./app/instance.ts')
+    return runInstance(child)
+  }
+  const { runMarketWriter } = await import('./app/market-writer.ts')
+  await runMarketWriter(child)
 }
 
 async function runProgram() {

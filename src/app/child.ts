@@ -1,5 +1,5 @@
 /**
- * A child's side of the channel to front: what any process that front forks (`control`, later `instance` and
+ * A child's side of the channel to front: what any process that front forks (`control`, `instance`,
  * `market-writer`) starts with.
  *
  *   const child = connectToParent(process.argv)      argv: … --process control --id control --socket /…/control.sock …
@@ -35,6 +35,8 @@ export interface Child {
   onProcesses(listener: (processes: readonly ProcessStatus[]) => void): void
   onEvent(listener: (event: ProcessEvent) => void): void
   onEdge(listener: (window: EdgeWindow, telemetry: readonly TelemetryFamily[]) => void): void
+  /** How many instances front keeps, by which fence: after each change, and when this process starts. To control alone. */
+  onInstances(listener: (wanted: number, fence: number) => void): void
 
   /** The server listens on `socketPath`: front may send requests. */
   listening(): void
@@ -42,6 +44,8 @@ export interface Child {
   ready(ready: boolean): void
   /** From control alone: front hands it to every process. */
   config(snapshot: unknown): void
+  /** From control alone: so many instances are wanted. One with a smaller fence than front has seen is left alone. */
+  instances(wanted: number, fence: number): void
   /** Lines that front prints on its console for the person who started the platform (a login link). Never logged. */
   notice(lines: readonly string[]): void
 }
@@ -74,6 +78,7 @@ export function connectToParent(argv: readonly string[], scheduler: Scheduler = 
   const processes = listeners<[readonly ProcessStatus[]]>()
   const events = listeners<[ProcessEvent]>()
   const edge = listeners<[EdgeWindow, readonly TelemetryFamily[]]>()
+  const instances = listeners<[number, number]>()
 
   let stopping: Cancel | null = null
   async function stop() {
@@ -98,6 +103,7 @@ export function connectToParent(argv: readonly string[], scheduler: Scheduler = 
     else if (message.kind === 'processes') processes.tell(message.processes)
     else if (message.kind === 'event') events.tell(message.event)
     else if (message.kind === 'edge') edge.tell(message.window, message.telemetry)
+    else if (message.kind === 'instances') instances.tell(message.wanted, message.fence)
   })
   const send = (message: FromChild) => {
     if (process.connected) process.send?.(message, undefined, undefined, () => {})
@@ -110,9 +116,11 @@ export function connectToParent(argv: readonly string[], scheduler: Scheduler = 
     onProcesses: processes.add,
     onEvent: events.add,
     onEdge: edge.add,
+    onInstances: instances.add,
     listening: () => send({ kind: 'listening' }),
     ready: (ready) => send({ kind: 'ready', ready }),
     config: (snapshot) => send({ kind: 'config', snapshot }),
+    instances: (wanted, fence) => send({ kind: 'instances', wanted, fence }),
     notice: (lines) => send({ kind: 'notice', lines }),
   }
 }

@@ -52,6 +52,7 @@ import type { ProcessLog } from './log.ts'
 import { childLog, performanceLine } from './log.ts'
 import { openOps } from './ops-db.ts'
 import { seriesList } from './series-list.ts'
+import { limitsOf, sessionTimesOf } from './settings.ts'
 import { systemRoutes } from './system-routes.ts'
 import { loginLink } from './urls.ts'
 import { VERSION } from './version.ts'
@@ -135,10 +136,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     log.setLevel(config.current.values.platform.logLevel)
     parent.config(withoutSecrets(config.current))
 
-    const sessionTimes = () => {
-      const { sessionIdle, sessionLifetime } = config.current.values.identity
-      return { idleMs: sessionIdle * 1000, lifetimeMs: sessionLifetime * 1000 }
-    }
+    const sessionTimes = () => sessionTimesOf(config.current.values)
     const publicUrl = () => config.current.values.platform.publicUrl
     const identity = openIdentity(inData('identity.db'), box, sessionTimes)
     undo.push(() => identity.close())
@@ -369,7 +367,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       log,
       telemetry,
       version: VERSION,
-      limits: () => limitsOf(config),
+      limits: () => limitsOf(config.current.values.platform),
       publicUrl,
     })
     undo.push(() => server.close())
@@ -404,17 +402,6 @@ function metadataOf(families: readonly TelemetryFamily[]) {
   )
   for (const { name, type, help } of families) all.set(name, [{ type, help, unit: all.get(name)?.[0]?.unit ?? '' }])
   return all
-}
-
-function limitsOf(config: Config) {
-  const { platform } = config.current.values
-  return {
-    bodyBytes: platform.bodyBytes,
-    jsonDepth: platform.jsonDepth,
-    perPrincipal: { perSecond: platform.requestsPerSecond, burst: platform.requestsBurst },
-    perAddress: { perSecond: platform.addressPerSecond, burst: platform.addressBurst },
-    sockets: platform.sockets,
-  }
 }
 
 function welcome(link: string): string[] {

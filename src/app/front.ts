@@ -19,6 +19,8 @@ import { createTelemetry } from '../base/telemetry.ts'
 import { SECOND } from '../base/time.ts'
 import type { EdgeConfig } from '../edge/index.ts'
 import { createBalancer, createEdge, routeTable } from '../edge/index.ts'
+import type { Fleet } from './fleet.ts'
+import { createFleet } from './fleet.ts'
 import type { DirectoryLock } from './front-lock.ts'
 import { DirectoryTaken, lockDirectory } from './front-lock.ts'
 import type { FrontLogs, LogSettings } from './front-logs.ts'
@@ -50,6 +52,8 @@ export interface FrontOptions {
   readonly entry: string
   /** Processes to start, in this order. */
   readonly processes: readonly { readonly kind: ProcessKind; readonly id: string }[]
+  /** How many instances there are until control wants another number; null: this platform has none, ever. */
+  readonly instances: number | null
 }
 
 const STOP_MS = 10 * SECOND
@@ -59,17 +63,34 @@ const STOP_CHILDREN_MS = 4.5 * SECOND
 const WINDOW_MS = 5 * SECOND
 const MISSED_MAX = 1_000
 
-/** What a prefix is for. Everything belongs to control until the market has instances. */
-const table = routeTable([
-  { prefix: '/', kind: 'control' },
-  { prefix: '/health', kind: 'control', monitoring: true },
-  { prefix: '/ready', kind: 'control', monitoring: true },
-  { prefix: '/metrics', kind: 'control', monitoring: true },
-  { prefix: '/api/v1/write', kind: 'control', body: 'ingest' },
-  { prefix: '/v1/metrics', kind: 'control', body: 'ingest' },
-  { prefix: '/api/v1/import', kind: 'control', body: 'ingest' },
-  { prefix: '/api/v1/advanced-analytics/data-points', kind: 'control', body: 'ingest' },
-])
+/** How long a leaving instance may take for what it has; then its WebSockets are closed. */
+const DRAIN_MS = 10 * SECOND
+const REMOVE_MS = 5 * SECOND
+
+/** What the market's instances answer; everything else is control's. */
+const MARKET_PREFIXES = [
+  '/api/v1/auth',
+  '/api/v1/users',
+  '/api/v1/markets',
+  '/api/v1/trades',
+  '/api/v1/orders',
+  '/api/v1/positions',
+  '/api/v1/leaderboard',
+  '/ws/market',
+]
+
+const tableOf = (hasInstances: boolean) =>
+  routeTable([
+    { prefix: '/', kind: 'control' },
+    { prefix: '/health', kind: 'control', monitoring: true },
+    { prefix: '/ready', kind: 'control', monitoring: true },
+    { prefix: '/metrics', kind: 'control', monitoring: true },
+    { prefix: '/api/v1/write', kind: 'control', body: 'ingest' },
+    { prefix: '/v1/metrics', kind: 'control', body: 'ingest' },
+    { prefix: '/api/v1/import', kind: 'control', body: 'ingest' },
+    { prefix: '/api/v1/advanced-analytics/data-points', kind: 'control', body: 'ingest' },
+    ...(hasInstances ? MARKET_PREFIXES.map((prefix) => ({ prefix, kind: 'instance' })) : []),
+  ])
 
 /** Runs until the platform is stopped; answers the exit code. Says why, in one sentence, when it cannot start. */
 export async function runFront(options: FrontOptions): Promise<number> {
@@ -96,6 +117,7 @@ export async function runFront(options: FrontOptions): Promise<number> {
 
   const telemetry = createTelemetry()
   const balancer = createBalancer(scheduler)
+  const table = tableOf(options.instances !== null)
   const edge = createEdge({ config: settings.edge, table, balancer, telemetry, scheduler, log })
   let port: number
   try {
@@ -120,7 +142,10 @@ export async function runFront(options: FrontOptions): Promise<number> {
       fs.rmSync(socketPath, { force: true })
       const handle = forkProcess(options.entry, kind, id, socketPath, address, listener, logs)
       if (lastSnapshot !== null && kind !== 'control') handle?.send({ kind: 'config', snapshot: lastSnapshot })
-      if (kind === 'control') for (const event of missed.splice(0)) handle?.send({ kind: 'event', event })
+      if (kind === 'control') {
+        for (const event of missed.splice(0)) handle?.send({ kind: 'event', event })
+        if (fleet) handle?.send({ kind: 'instances', wanted: fleet.wanted, fence: fleet.fence })
+      }
       return handle
     },
     onListening: (id, kind) => balancer.add(id, kind, join(runDir, `${id}.sock`)),
@@ -131,6 +156,7 @@ export async function runFront(options: FrontOptions): Promise<number> {
       logs.notice([`The platform is ready: ${platformUrl({ ...settings, port })}   (Ctrl-C stops it)`])
     },
     onGone: (id) => balancer.remove(id),
+    inFlight: (id) => balancer.targets().find((target) => target.id === id)?.inFlight ?? null,
     onStatus: (processes) => supervisor.send({ kind: 'processes', processes }),
     onEvent(event) {
       const level = event.type === 'exited' && !stopping ? 'warn' : 'info'
@@ -147,7 +173,11 @@ export async function runFront(options: FrontOptions): Promise<number> {
     },
     onMessage(_id, kind, message) {
       if (message.kind === 'notice') logs.notice(message.lines)
-      if (message.kind !== 'config' || kind !== 'control') return
+      if (kind !== 'control') return
+      if (message.kind === 'instances' && fleet && !stopping && !fleet.want(message.wanted, message.fence)) {
+        log.warn('a number of instances was left alone', { wanted: message.wanted, fence: message.fence })
+      }
+      if (message.kind !== 'config') return
       lastSnapshot = message.snapshot
       const next = options.readSnapshot(message.snapshot)
       if (next) {
@@ -159,13 +189,26 @@ export async function runFront(options: FrontOptions): Promise<number> {
   })
   const isControlAway = () => supervisor.statuses().some(({ kind, pid }) => kind === 'control' && pid === null)
   let stopping = false
+  let fleet: Fleet | null = null
   for (const { kind, id } of options.processes) supervisor.add(kind, id)
+  if (options.instances !== null) {
+    fleet = createFleet(options.instances, {
+      start: (id) => supervisor.add('instance', id),
+      drain: (id) => supervisor.drain(id, () => balancer.drain(id, DRAIN_MS), REMOVE_MS),
+      onWanted(wanted, fence) {
+        log.info('instances wanted', { wanted, fence })
+        supervisor.sendTo('control', { kind: 'instances', wanted, fence })
+      },
+    })
+  }
 
   const timers = [
     scheduler.every(WINDOW_MS, () => {
       // While control is away the window goes on: what clients saw then is what matters most.
       if (isControlAway()) return
       supervisor.sendTo('control', { kind: 'edge', window: edge.closeWindow(), telemetry: telemetry.snapshot() })
+      // Requests under way change without an event.
+      supervisor.send({ kind: 'processes', processes: supervisor.statuses() })
     }),
     performanceLine(log, scheduler, () => edge.figures()),
     measureRuntime(telemetry, scheduler, 'front'),

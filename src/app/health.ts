@@ -24,7 +24,7 @@ export interface Health {
   /** All rooms have started. */
   ready: boolean
   report(): { status: Status; services: Record<string, Service>; uptime: number }
-  /** Control and every process that front keeps are ready. */
+  /** Control, at least one instance, and every other process that front keeps are ready. */
   allReady(): boolean
 }
 
@@ -54,7 +54,10 @@ export function createHealth(clock: Clock): Health {
     allReady() {
       // Front tells of control too, a moment later than control itself knows.
       const others = health.processes.filter((p) => p.kind !== 'control' && p.state !== 'stopped')
-      return health.ready && others.every((p) => p.state === 'ready' || p.state === 'draining')
+      // One instance serves everything: more that are on their way change nothing.
+      const [instances, single] = [true, false].map((is) => others.filter((p) => (p.kind === 'instance') === is))
+      const serves = instances!.length === 0 || instances!.some((p) => p.state === 'ready')
+      return health.ready && serves && single!.every((p) => p.state === 'ready' || p.state === 'draining')
     },
   }
   return health
@@ -81,6 +84,8 @@ function ofProcess(process: ProcessStatus): Service {
       process.restarts > 0 ? { detail: `restarted ${process.restarts} times, last: ${process.lastExit}` } : {}
     return { status: 'healthy', ...restarted }
   }
+  // An instance that is added or leaves is what scaling does all day.
+  if (process.kind === 'instance' && process.lastExit === null) return { status: 'healthy', detail: process.state }
   const why = process.lastExit === null ? '' : `, last: ${process.lastExit}`
   return { status: 'degraded', detail: `${process.state}${why}` }
 }

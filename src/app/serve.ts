@@ -8,18 +8,25 @@ import { runFront } from './front.ts'
 
 /** Runs until the platform is stopped; answers the exit code. What is wrong with the configuration goes to stderr. */
 export async function serve(): Promise<number> {
-  let settings: FrontSettings
+  let values: Values
   try {
-    settings = frontSettings(loadConfig().current.values)
+    values = loadConfig().current.values
   } catch (error) {
     process.stderr.write(`${messageOf(error)}\n`)
     return 1
   }
+  const { market, scaling } = values
+  const writer = market.enabled && market.databaseUrl === null
   return runFront({
-    settings,
+    settings: frontSettings(values),
     readSnapshot: (snapshot) => frontSettings((snapshot as { values: Values }).values),
     entry: fileURLToPath(new URL('../main.js', import.meta.url)),
-    processes: [{ kind: 'control', id: 'control' }],
+    processes: [
+      { kind: 'control', id: 'control' },
+      // On PostgreSQL every instance decides in transactions there.
+      ...(writer ? [{ kind: 'market-writer', id: 'market-writer' } as const] : []),
+    ],
+    instances: market.enabled ? Math.max(1, scaling.minInstances) : null,
   })
 }
 

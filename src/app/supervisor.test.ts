@@ -43,6 +43,7 @@ function supervised(obeys: 'stop' | 'SIGTERM' | 'SIGKILL' = 'stop') {
     onListening: (id) => void log.push(`${id} listens`),
     onReady: (id, ready) => void log.push(`${id} ready ${ready}`),
     onGone: (id) => void log.push(`${id} gone`),
+    inFlight: () => null,
   })
   const say = (id: string, kind: 'listening' | 'ready') =>
     running.get(id)!.onMessage(kind === 'ready' ? { kind, ready: true } : { kind })

@@ -3,7 +3,7 @@
  *
  *   starting ──listening, ready──▶ ready ──end──▶ backing_off ──▶ starting …
  *      └──────────────end──────────────────────────▲
- *   any ──stop──▶ draining ──end──▶ stopped
+ *   any ──stop, or drain: finish first, then stop──▶ draining ──end──▶ stopped
  *
  * The first restart is immediate. A process that keeps ending soon after its start is started after 0.25 s, 0.5 s,
  * 1 s … up to 15 s; one that was ready waits 1 s at most, and after a while of being ready it begins at zero again.
@@ -38,12 +38,16 @@ export interface SupervisorOptions {
   onReady(id: string, ready: boolean): void
   /** The process is gone, or about to be stopped for good. */
   onGone(id: string): void
+  /** Requests under way at the process; null for what takes none. */
+  inFlight(id: string): number | null
 }
 
 export interface Supervisor {
   add(kind: ProcessKind, id: string): void
   /** Stops one for good: `stop`, then SIGTERM at half of `limitMs`, SIGKILL at its end. Resolves when it has ended. */
   remove(id: string, limitMs: number): Promise<void>
+  /** Like `remove`, after `finish` has let it end what it has; one that ends by itself meanwhile is not started again. */
+  drain(id: string, finish: () => Promise<void>, limitMs: number): Promise<void>
   send(message: ToChild, except?: ProcessKind): void
   sendTo(id: string, message: ToChild): void
   statuses(): readonly ProcessStatus[]
@@ -70,6 +74,8 @@ interface Watched {
   failures: number
   lastExit: string | null
   next: Cancel | null
+  /** It was told to stop. */
+  told: boolean
   ended: (() => void)[]
 }
 
@@ -82,7 +88,17 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
   const statuses = (): ProcessStatus[] =>
     [...all.values()].map(({ id, kind, handle, state, startedAt, readySince, restarts, lastExit }) => {
       const readyAt = readySince === null ? null : clock.now() - (clock.monotonic() - readySince)
-      return { id, kind, pid: handle?.pid ?? null, state, startedAt, readyAt, inFlight: null, restarts, lastExit }
+      return {
+        id,
+        kind,
+        pid: handle?.pid ?? null,
+        state,
+        startedAt,
+        readyAt,
+        inFlight: options.inFlight(id),
+        restarts,
+        lastExit,
+      }
     })
   const changed = () => options.onStatus(statuses())
   const tell = (process: string, type: ProcessEvent['type'], detail: string) =>
@@ -110,8 +126,10 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
   }
 
   function hear(watched: Watched, message: FromChild) {
-    if (message.kind === 'listening') options.onListening(watched.id, watched.kind)
-    else if (message.kind === 'ready') {
+    if (message.kind === 'listening') {
+      // One that is to leave gets no request, also when it has only just come.
+      if (watched.state !== 'draining') options.onListening(watched.id, watched.kind)
+    } else if (message.kind === 'ready') {
       options.onReady(watched.id, message.ready)
       if (watched.state !== 'starting' && watched.state !== 'ready') return
       const wasReady = watched.readySince !== null
@@ -163,8 +181,9 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     if (watched.state !== 'draining') {
       watched.state = 'draining'
       changed()
-      handle.send({ kind: 'stop' })
     }
+    if (!watched.told) handle.send({ kind: 'stop' })
+    watched.told = true
     const term = scheduler.after(limitMs / 2, () => handle.kill('SIGTERM'))
     const kill = scheduler.after(limitMs, () => handle.kill('SIGKILL'))
     await ended
@@ -176,7 +195,16 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     statuses,
     add(kind, id) {
       const nothing = { handle: null, startedAt: null, readySince: null, lastExit: null, next: null }
-      const watched: Watched = { kind, id, ...nothing, state: 'starting', restarts: 0, failures: 0, ended: [] }
+      const watched: Watched = {
+        kind,
+        id,
+        ...nothing,
+        state: 'starting',
+        restarts: 0,
+        failures: 0,
+        told: false,
+        ended: [],
+      }
       all.set(id, watched)
       start(watched)
     },
@@ -185,6 +213,22 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       if (!watched) return
       await remove(watched, limitMs)
       all.delete(id)
+      changed()
+    },
+    async drain(id, finish, limitMs) {
+      const watched = all.get(id)
+      if (!watched) return
+      watched.next?.cancel()
+      if (watched.handle) {
+        watched.state = 'draining'
+        tell(id, 'draining', `${options.inFlight(id) ?? 0} requests under way`)
+        changed()
+        const ended = new Promise<void>((resolve) => watched.ended.push(resolve))
+        await Promise.race([finish(), ended])
+      }
+      await remove(watched, limitMs)
+      all.delete(id)
+      tell(id, 'drained', watched.lastExit ?? 'it had not started')
       changed()
     },
     send(message, except) {

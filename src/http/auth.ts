@@ -6,12 +6,20 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { forbidden, unauthorized } from '../base/errors.ts'
 import type { Access, Principal, Role } from './route.ts'
 
+/** A promise only where the answer comes from another machine: a request that need not wait does not. */
+export type MaybePromise<T> = T | Promise<T>
+
 export interface Authenticator {
   /** Null when the token is unknown, expired or revoked. Asked anew for each request. */
-  byToken(token: string): Principal | null
-  bySession(cookie: string): Principal | null
+  byToken(token: string): MaybePromise<Principal | null>
+  bySession(cookie: string): MaybePromise<Principal | null>
   /** Whether the token or session behind an open socket still holds. */
-  alive(credential: string): boolean
+  alive(credential: string): MaybePromise<boolean>
+}
+
+/** Goes on with a value, at once when it is there. */
+export function andThen<T, R>(value: MaybePromise<T>, next: (value: T) => R): MaybePromise<R> {
+  return value instanceof Promise ? value.then(next) : next(value)
 }
 
 /**
@@ -24,26 +32,31 @@ export function sessionCookie(headers: Headers): string {
 }
 
 /** The principal of a request, or null when it brings no credential. A credential that does not hold is a 401. */
-export function principalOf(headers: IncomingHttpHeaders, authenticator: Authenticator): Principal | null {
+export function principalOf(
+  headers: IncomingHttpHeaders,
+  authenticator: Authenticator,
+): MaybePromise<Principal | null> {
   const authorization = headers.authorization
   if (authorization !== undefined) {
     const token = /^Bearer +([\x21-\x7e]{1,512}) *$/i.exec(authorization)?.[1]
-    const principal = token === undefined ? null : authenticator.byToken(token)
-    if (!principal) throw unauthorized('The token is not valid.', 'token_not_valid')
-    return principal
+    return andThen(token === undefined ? null : authenticator.byToken(token), (principal) => {
+      if (!principal) throw unauthorized('The token is not valid.', 'token_not_valid')
+      return principal
+    })
   }
   const cookie = readCookie(headers.cookie, sessionCookie(headers))
   if (cookie === null) return null
-  const principal = authenticator.bySession(cookie)
-  if (!principal) throw unauthorized('The session has ended. Log in again.', 'session_ended')
-  return principal
+  return andThen(authenticator.bySession(cookie), (principal) => {
+    if (!principal) throw unauthorized('The session has ended. Log in again.', 'session_ended')
+    return principal
+  })
 }
 
 const includes: Readonly<Record<Role, readonly Access[]>> = {
   viewer: ['viewer'],
   operator: ['viewer', 'operator'],
-  admin: ['viewer', 'operator', 'admin'],
-  trader: ['trader'],
+  admin: ['viewer', 'operator', 'admin', 'trader_or_admin'],
+  trader: ['trader', 'trader_or_admin'],
 }
 
 /** Throws 401 or 403 unless the principal may do what needs `access`. */
@@ -51,7 +64,7 @@ export function authorize(principal: Principal | null, access: Access): void {
   if (access === 'open') return
   if (!principal) throw unauthorized('Send a token: Authorization: Bearer <token>.')
   if (access !== 'authenticated' && !includes[principal.role].includes(access)) {
-    throw forbidden(`This needs the role ${access}; you are ${principal.role}.`)
+    throw forbidden(`This needs the role ${access.replaceAll('_', ' ')}; you are ${principal.role}.`)
   }
 }
 

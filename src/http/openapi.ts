@@ -23,7 +23,7 @@ export function openApi(routes: readonly Route[], version: string): object {
       version,
       description:
         'Every answer of 2xx is `{success, data, message, timestamp}`, every other one has the schema `Error`. ' +
-        'Roles: admin includes operator, operator includes viewer.',
+        'Roles: admin includes operator, operator includes viewer; trader stands beside them.',
     },
     servers: [{ url: '/' }],
     paths,
@@ -161,7 +161,7 @@ function operation(shape: AnyShape | ForeignShape | SocketShape): object {
       ...(shape.idempotent ? [header('Idempotency-Key', { type: 'string', minLength: 1, maxLength: 255 })] : []),
       ...(shape.method === 'PUT' || shape.method === 'DELETE' ? [header('If-Match', { type: 'string' })] : []),
     ],
-    ...(shape.body ? { requestBody: { content: json(strict(shape.body as JsonSchema)) } } : {}),
+    ...(shape.body ? { requestBody: { content: bodies(strict(shape.body as JsonSchema), shape.form) } } : {}),
     responses: {
       [shape.status ?? 200]: {
         description: 'Done',
@@ -174,9 +174,12 @@ function operation(shape: AnyShape | ForeignShape | SocketShape): object {
 
 const json = (schema: object) => ({ 'application/json': { schema } })
 
+const bodies = (schema: object, form?: boolean) =>
+  form ? { ...json(schema), 'application/x-www-form-urlencoded': { schema } } : json(schema)
+
 const propertiesOf = (schema: JsonSchema | undefined) => (schema?.properties ?? {}) as Record<string, JsonSchema>
 
 function roleSentence(access: string): string {
   if (access === 'open') return 'Open: needs no token.'
-  return access === 'authenticated' ? 'Needs any token.' : `Needs the role ${access}.`
+  return access === 'authenticated' ? 'Needs any token.' : `Needs the role ${access.replaceAll('_', ' ')}.`
 }

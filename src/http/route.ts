@@ -12,8 +12,11 @@
 import type { Static, TObject, TSchema } from 'typebox'
 
 export type Role = 'viewer' | 'operator' | 'admin' | 'trader'
-/** The least role that may call; `open` needs no token. admin ⊃ operator ⊃ viewer; `trader` stands beside them. */
-export type Access = 'open' | 'authenticated' | Role
+/**
+ * The least role that may call; `open` needs no token. admin ⊃ operator ⊃ viewer; `trader` stands beside them, for what
+ * only somebody with an account in the market can do; `trader_or_admin` is for what an admin may do there as well.
+ */
+export type Access = 'open' | 'authenticated' | 'trader_or_admin' | Role
 
 /** Who calls, as the auth hook found out. */
 export interface Principal {
@@ -57,6 +60,8 @@ export interface RequestContext<P, Q, B> {
 export interface Reply<D> {
   readonly status?: number
   readonly data?: D
+  /** `data` as JSON text that was made before (from a cache), in its place. */
+  readonly json?: string
   readonly message?: string
   readonly headers?: Readonly<Record<string, string>>
   /** For lists; sent as `X-Next-Cursor`. */
@@ -82,6 +87,8 @@ export interface RouteShape<P extends TObject, Q extends TObject, B extends TSch
   readonly body?: B
   /** Schema of `data`; absent for message-only routes. */
   readonly data?: D
+  /** The body may also come as a form: fields by name, converted as query parameters are. */
+  readonly form?: boolean
   /** Status of success for the documentation; 200 when absent. */
   readonly status?: 200 | 201 | 202
   /** Takes `Idempotency-Key` (every POST that creates or moves something). */

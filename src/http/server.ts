@@ -202,22 +202,40 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     if (wait > 0) throw tooMany('Too many requests.', Math.max(1, Math.ceil(wait)))
   }
 
-  /** Everything that can be refused before the body is read. */
-  function admit(shape: RouteShape<never, never, never, never> | ForeignShape, request: FastifyRequest): void {
+  /** Everything that can be refused before the body is read. Waits only where who calls has to be asked elsewhere. */
+  function admit(
+    shape: RouteShape<never, never, never, never> | ForeignShape,
+    request: FastifyRequest,
+  ): void | Promise<void> {
+    let found: ReturnType<typeof principalOf>
+    try {
+      found = principalOf(request.headers, authenticator)
+    } catch (error) {
+      return admitKnown(shape, request, notHeld(shape, request, error))
+    }
+    if (!(found instanceof Promise)) return admitKnown(shape, request, found)
+    return found
+      .catch((error: unknown) => notHeld(shape, request, error))
+      .then((principal) => admitKnown(shape, request, principal))
+  }
+
+  /** A credential that does not hold. A page that is open to all stays open to those whose session has ended. */
+  function notHeld(shape: { readonly access: string }, request: FastifyRequest, error: unknown): null {
+    if (error instanceof AppError && error.status === 401) spend(addressOf(request), options.limits().perAddress)
+    if (shape.access !== 'open' || !(error instanceof AppError)) throw error
+    return null
+  }
+
+  function admitKnown(
+    shape: RouteShape<never, never, never, never> | ForeignShape,
+    request: FastifyRequest,
+    principal: Principal | null,
+  ): void {
     const headers = request.headers
     const limits = options.limits()
-    const address = addressOf(request)
-    let principal: Principal | null = null
-    try {
-      principal = principalOf(headers, authenticator)
-    } catch (error) {
-      spend(address, limits.perAddress)
-      // A page that is open to all stays open to those whose session has ended.
-      if (shape.access !== 'open' || !(error instanceof AppError)) throw error
-    }
     if (principal) {
       if (!shape.unmetered) spend(principal.credential ?? principal.id, limits.perPrincipal)
-    } else spend(address, limits.perAddress)
+    } else spend(addressOf(request), limits.perAddress)
     authorize(principal, shape.access)
     // A browser names the origin of a write by itself; a cookie alone proves no intent, and neither does a log-in.
     const byPage = principal?.via === 'session' || (principal === null && headers.origin !== undefined)
@@ -276,8 +294,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       url: shape.path,
       bodyLimit: limitBytes,
       onRequest: async (request) => {
-        admit(shape, request)
-        if (shape.method !== 'GET') checkMediaType(request, shape.body !== undefined)
+        await admit(shape, request)
+        if (shape.method !== 'GET' && !isForm(shape, request)) checkMediaType(request, shape.body !== undefined)
       },
       async handler(request, reply) {
         const params = readTexts(check.params, Object.entries(request.params as Record<string, string>))
@@ -287,7 +305,9 @@ export async function createServer(options: ServerOptions): Promise<Server> {
         const body = shape.method === 'GET' ? undefined : await readBody(request, raw, limitBytes, shape, check.body)
         if (query.problems.length > 0) throw invalid(query.problems)
         const answer = await shape.handler(context(request, reply, params.value, query.value, body, raw))
-        if (check.data) mustFit(check.data, answer.data, shape.path)
+        if (check.data) {
+          mustFit(check.data, answer.json === undefined ? answer.data : JSON.parse(answer.json), shape.path)
+        }
         return send(reply, answer)
       },
     })
@@ -302,7 +322,11 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   ): Promise<unknown> {
     const bytes = await decompress(raw, request.headers['content-encoding'], limitBytes)
     let body: unknown = {}
-    if (bytes.byteLength > 0) body = parseJson(bytes, options.limits().jsonDepth)
+    if (isForm(shape, request)) {
+      const text = Buffer.from(bytes).toString()
+      if (!text.isWellFormed() || bytes.byteLength > FORM_BYTES_MAX) throw badRequest('The form cannot be read.')
+      body = convertTexts(new URLSearchParams(text), check.schema)
+    } else if (bytes.byteLength > 0) body = parseJson(bytes, options.limits().jsonDepth)
     else if (check.problems({}).length > 0) throw badRequest('The body is empty; send JSON.', 'not_json')
     const problems = check.problems(body)
     if (problems.length > 0) throw invalid(problems)
@@ -314,9 +338,9 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     if (answer.headers) reply.headers(answer.headers)
     if (answer.nextCursor !== undefined) reply.header('x-next-cursor', answer.nextCursor)
     reply.code(answer.status ?? 200).type('application/json; charset=utf-8')
-    return reply.send(
-      JSON.stringify({ success: true, data: answer.data, message: answer.message, timestamp: clock.now() / 1000 }),
-    )
+    const timestamp = clock.now() / 1000
+    if (answer.json !== undefined) return reply.send(`{"success":true,"data":${answer.json},"timestamp":${timestamp}}`)
+    return reply.send(JSON.stringify({ success: true, data: answer.data, message: answer.message, timestamp }))
   }
 
   function addForeign(shape: ForeignShape): void {
@@ -332,7 +356,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       bodyLimit: shape.bodyLimitBytes ?? options.limits().bodyBytes,
       ...(shape.onError ? { errorHandler: own } : {}),
       onRequest: async (request) => {
-        admit(shape, request)
+        await admit(shape, request)
         if (shape.consumes && shape.consumes.length > 0 && !shape.consumes.includes(mediaTypeOf(request))) {
           throw unsupported(shape.consumes)
         }
@@ -452,6 +476,10 @@ function readTexts(check: Check | undefined, entries: Iterable<readonly [string,
 function mediaTypeOf(request: FastifyRequest): string {
   return (request.headers['content-type'] ?? '').split(';', 1)[0]!.trim().toLowerCase()
 }
+
+const FORM_BYTES_MAX = 16_384
+const isForm = (shape: { form?: boolean }, request: FastifyRequest) =>
+  shape.form === true && mediaTypeOf(request) === 'application/x-www-form-urlencoded'
 
 const unsupported = (wanted: readonly string[]) =>
   new AppError(415, 'unsupported_media_type', `Send the body as ${wanted.join(' or ')}.`)

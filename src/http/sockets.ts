@@ -12,8 +12,8 @@ import type { Log } from '../base/log.ts'
 import { secretToken } from '../base/random.ts'
 import type { Scheduler } from '../base/scheduler.ts'
 import { SECOND } from '../base/time.ts'
-import type { Authenticator } from './auth.ts'
-import { authorize, principalOf, sameOrigin } from './auth.ts'
+import type { Authenticator, MaybePromise } from './auth.ts'
+import { andThen, authorize, principalOf, sameOrigin } from './auth.ts'
 import type { Principal, Socket, SocketShape } from './route.ts'
 
 export const TICKET_LIFETIME_MS = 30 * SECOND
@@ -93,62 +93,52 @@ export function createSocketHub(options: SocketHubOptions): SocketHub {
       }
     }
   })
-  const revocation = scheduler.every(REVOCATION_MS, () => {
-    const checked = new Map<string, boolean>()
-    for (const [socket, { principal }] of all) {
+  const revocation = scheduler.every(REVOCATION_MS, async () => {
+    const checked = new Map<string, MaybePromise<boolean>>()
+    for (const { principal } of all.values()) {
       const credential = principal?.credential
-      if (credential === undefined) continue
-      if (!checked.has(credential)) checked.set(credential, authenticator.alive(credential))
-      if (!checked.get(credential)) socket.close(4401, 'the token or session has ended')
+      if (credential !== undefined && !checked.has(credential)) checked.set(credential, authenticator.alive(credential))
+    }
+    const ended = new Set<string>()
+    for (const [credential, alive] of checked) if (!(await alive)) ended.add(credential)
+    if (ended.size === 0) return
+    for (const [socket, { principal }] of all) {
+      if (ended.has(principal?.credential ?? '')) socket.close(4401, 'the token or session has ended')
     }
   })
 
-  function principal(request: IncomingMessage): Principal | null {
+  function principal(request: IncomingMessage): MaybePromise<Principal | null> {
     const ticket = new URL(request.url ?? '/', 'http://localhost').searchParams.get('ticket')
     if (ticket !== null) {
       const holder = tickets.redeem(ticket)
-      return holder?.credential !== undefined && !authenticator.alive(holder.credential) ? null : holder
+      if (holder?.credential === undefined) return holder
+      return andThen(authenticator.alive(holder.credential), (alive) => (alive ? holder : null))
     }
-    const found = principalOf(request.headers, authenticator)
-    if (found?.via === 'session' && !sameOrigin(request.headers, options.publicUrl())) {
-      throw forbidden('The page comes from another origin.')
-    }
-    return found
+    return andThen(principalOf(request.headers, authenticator), (found) => {
+      if (found?.via === 'session' && !sameOrigin(request.headers, options.publicUrl())) {
+        throw forbidden('The page comes from another origin.')
+      }
+      return found
+    })
+  }
+
+  function refuse(socket: RawSocket, error: unknown) {
+    if (!(error instanceof AppError)) log.error('a socket could not be authenticated', { error })
+    if (error instanceof AppError && error.status === 403) socket.close(4403, error.code)
+    else if (error instanceof AppError) socket.close(4401, error.code)
+    else socket.close(1011, 'internal error')
   }
 
   return {
     accept(socket, request, shape) {
       socket.on('error', (error) => log.debug('a socket failed', { error }))
-      let who: Principal | null
       try {
-        who = principal(request)
-        authorize(who, shape.access)
+        const who = principal(request)
+        if (who instanceof Promise)
+          who.then((late) => admit(socket, request, shape, late)).catch((e) => refuse(socket, e))
+        else admit(socket, request, shape, who)
       } catch (error) {
-        if (!(error instanceof AppError)) log.error('a socket could not be authenticated', { error })
-        if (error instanceof AppError && error.status === 403) socket.close(4403, error.code)
-        else if (error instanceof AppError) socket.close(4401, error.code)
-        else socket.close(1011, 'internal error')
-        return
-      }
-      if (all.size >= options.socketsMax()) {
-        socket.close(1013, 'too many connections')
-        return
-      }
-      const state = { principal: who, alive: true }
-      all.set(socket, state)
-      socket.on('pong', () => {
-        state.alive = true
-      })
-      socket.on('close', () => all.delete(socket))
-      try {
-        // The ticket is used up; a room has no business with it.
-        shape.socket(asSocket(socket, log), {
-          principal: who,
-          url: (request.url ?? '/').replace(/([?&]ticket=)[^&]*/, '$1'),
-        })
-      } catch (error) {
-        log.error('a socket could not be served', { error, path: shape.path })
-        socket.close(1011, 'internal error')
+        refuse(socket, error)
       }
     },
     get open() {
@@ -159,6 +149,30 @@ export function createSocketHub(options: SocketHubOptions): SocketHub {
       revocation.cancel()
       for (const socket of all.keys()) socket.close(1012, 'the service restarts')
     },
+  }
+
+  function admit(socket: RawSocket, request: IncomingMessage, shape: SocketShape, who: Principal | null) {
+    authorize(who, shape.access)
+    if (all.size >= options.socketsMax()) {
+      socket.close(1013, 'too many connections')
+      return
+    }
+    const state = { principal: who, alive: true }
+    all.set(socket, state)
+    socket.on('pong', () => {
+      state.alive = true
+    })
+    socket.on('close', () => all.delete(socket))
+    try {
+      // The ticket is used up; a room has no business with it.
+      shape.socket(asSocket(socket, log), {
+        principal: who,
+        url: (request.url ?? '/').replace(/([?&]ticket=)[^&]*/, '$1'),
+      })
+    } catch (error) {
+      log.error('a socket could not be served', { error, path: shape.path })
+      socket.close(1011, 'internal error')
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 /** What can be configured of identity. */
 import type { ConfigOf } from '../base/config-key.ts'
-import { optionalText, seconds } from '../base/config-key.ts'
+import { integer, optionalText, seconds } from '../base/config-key.ts'
 
 export const identityKeys = {
   adminToken: optionalText('identity.admin_token', {
@@ -21,6 +21,20 @@ export const identityKeys = {
     max: 90 * 86_400,
     live: true,
     help: 'A session of the page ends this long after the log-in, whatever happens.',
+  }),
+  registrations: integer('identity.registrations', 5, {
+    env: 'IDENTITY_REGISTRATIONS',
+    min: 1,
+    max: 1_000_000,
+    live: true,
+    help: 'Most accounts that one address may register in 5 minutes.',
+  }),
+  loginFailures: integer('identity.login_failures', 10, {
+    env: 'IDENTITY_LOGIN_FAILURES',
+    min: 1,
+    max: 1_000_000,
+    live: true,
+    help: 'Most failed log-ins of one account, and of one address, in 5 minutes.',
   }),
 } as const
 

@@ -22,6 +22,7 @@ import { openDatabase, tx } from '../storage/database.ts'
 import type { Claim } from '../storage/idempotency.ts'
 import { idempotencyTable, once } from '../storage/idempotency.ts'
 import type { SecretBox } from '../storage/secrets.ts'
+import { accountTables } from './accounts/schema.ts'
 
 export type Role = 'viewer' | 'operator' | 'admin'
 export const ROLES: readonly Role[] = ['viewer', 'operator', 'admin']
@@ -104,7 +105,11 @@ const migrations = [
   ) STRICT;`,
   idempotencyTable,
   auditTable,
+  accountTables,
 ]
+
+/** A connection to identity.db, which is made where it is missing. Throws an Error with one sentence. */
+export const openIdentityFile = (path: string): Database => openDatabase(path, { synchronous: 'FULL', migrations })
 
 const TOKEN_TOUCH_MS = 5 * MINUTE
 const SESSION_TOUCH_MS = MINUTE
@@ -139,7 +144,7 @@ interface SessionRow {
  * asked each time, so that a change of configuration holds for sessions that are open.
  */
 export function openIdentity(path: string, box: SecretBox, times: () => SessionTimes): Identity {
-  const db = openDatabase(path, { synchronous: 'FULL', migrations })
+  const db = openIdentityFile(path)
   const tokenByHash = db.prepare<[Uint8Array], TokenRow>('SELECT * FROM tokens WHERE hash = ?')
   const tokenById = db.prepare<[string], TokenRow>('SELECT * FROM tokens WHERE id = ?')
   const touchToken = db.prepare('UPDATE tokens SET last_used_at = ? WHERE id = ?')

@@ -155,3 +155,6 @@ export function identityRoutes({ identity, clock, times, secure }: IdentityRoute
     }),
   ]
 }
+
+export type { AccountRoutesDeps, Figures } from './accounts/routes.ts'
+export { accountRoutes, principalOfTrader, traderSession } from './accounts/routes.ts'

@@ -11,12 +11,16 @@ const log = childLog(child.id, 'info', systemClock)
 let config: unknown = null
 let processes: unknown = null
 let edge: unknown = null
+let wanted: unknown = null
 const events: unknown[] = []
 child.onConfig((snapshot) => {
   config = snapshot
 })
 child.onProcesses((all) => {
   processes = all
+})
+child.onInstances((number, fence) => {
+  wanted = { number, fence }
 })
 child.onEvent((event) => void events.push(event))
 child.onEdge((window, telemetry) => {
@@ -29,17 +33,30 @@ const server = createServer((request, response) => {
   request.on('data', (chunk: Buffer) => chunks.push(chunk))
   request.on('end', async () => {
     const body = Buffer.concat(chunks)
-    if (url.pathname === '/slow')
+    if (url.pathname.endsWith('/slow'))
       await new Promise((resolve) => setTimeout(resolve, Number(url.searchParams.get('ms'))))
     if (url.pathname === '/die') process.kill(process.pid, 'SIGKILL')
     if (url.pathname === '/crash') setImmediate(() => undefinedFunction())
     if (url.pathname === '/log') log.error(url.searchParams.get('message') ?? '', { error: new Error('as asked') })
     if (url.pathname === '/configure') child.config(JSON.parse(body.toString()))
+    if (url.pathname === '/instances') {
+      child.instances(Number(url.searchParams.get('wanted')), Number(url.searchParams.get('fence')))
+    }
     if (url.pathname === '/stuck') for (;;);
     response.setHeader('content-type', 'application/json')
     const sha = createHash('sha256').update(body).digest('hex')
     response.end(
-      JSON.stringify({ pid: process.pid, id: child.id, bytes: body.length, sha, config, processes, events, edge }),
+      JSON.stringify({
+        pid: process.pid,
+        id: child.id,
+        bytes: body.length,
+        sha,
+        config,
+        processes,
+        events,
+        edge,
+        wanted,
+      }),
     )
   })
 })
