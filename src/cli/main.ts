@@ -11,6 +11,7 @@ import { debugWanted } from '../config/index.ts'
 import { backupCommands } from './backup.ts'
 import { configCommands } from './config.ts'
 import { engineForecastCommand } from './engine-forecast.ts'
+import { engineScaleCommand } from './engine-scale.ts'
 import { importCommands } from './import.ts'
 import { queryCommands } from './query.ts'
 import { replayDetectCommand } from './replay-detect.ts'
@@ -29,6 +30,7 @@ const commands: readonly ((program: Command) => void)[] = [
   backupCommands,
   replayDetectCommand,
   engineForecastCommand,
+  engineScaleCommand,
 ]
 
 /** Runs one command; the exit code of the process is set, or the process has ended, when it returns. */

@@ -8,9 +8,12 @@
  * Nothing is carried out here. Who carries a decision out tells it with `carriedOut`: cooldowns begin there.
  */
 import { type Millis, toIso } from '../base/time.ts'
-import { NEW_POLICY, type PolicyState, type Wish, wishOf } from './floor.ts'
-import { boundsOf, scheduleMoment } from './limits.ts'
+import { NEW_POLICY, type PolicyState, short, type Wish, wishOf } from './floor.ts'
+import { boundsOf, scheduleMoment, stepUp } from './limits.ts'
 import type { Action, DecideSettings, Decision, Held, Observation, Policy, Proposal } from './model.ts'
+import { responseAt } from './planner/capacity.ts'
+import { newPlannerState, type Planned, type PlannerState, planAhead, plannerTold } from './planner/planner.ts'
+import { type LoadRecord, newLoadRecord, provenCount, recordLoad } from './proof.ts'
 
 /** All that a target has learnt and remembers; plain JSON, stored with each decision's cycle. */
 export interface ScalerState {
@@ -21,11 +24,25 @@ export interface ScalerState {
   /** Moments at which the direction changed within the last hour. */
   readonly turns: readonly Millis[]
   readonly policies: Readonly<Record<string, PolicyState>>
+  readonly planner: PlannerState
+  /** The load of the last minutes, for the proof before a removal. */
+  readonly load: LoadRecord
+  /** Demand before each known event that multiplies it. */
+  readonly events: Readonly<Record<string, number>>
 }
 
 /** The state of a target nobody has watched yet. */
 export function newState(): ScalerState {
-  return { version: 1, wanted: null, lastAction: null, turns: [], policies: {} }
+  return {
+    version: 1,
+    wanted: null,
+    lastAction: null,
+    turns: [],
+    policies: {},
+    planner: newPlannerState(),
+    load: newLoadRecord(),
+    events: {},
+  }
 }
 
 export interface Outcome {
@@ -40,14 +57,18 @@ const REMOVAL_SEEN_WITHIN_MS = 120_000
 const TURNS_WINDOW_MS = 3_600_000
 /** From this many changes of direction within an hour on, shrinking waits longer. */
 const TURNS_FREE = 4
-const START_UP_UNKNOWN_MS = 60_000
 
 /** One decision for one target at `now`. Never throws; never wants a count outside minimum and maximum. */
 export const decide: Decide = (state, seen, settings, now) => {
   const policies = settings.policies.filter((p) => p.enabled)
   const base = baseOf(state, seen, now)
-  const startUpMs = START_UP_UNKNOWN_MS
+  const bounds = boundsOf(settings, policies)
   const held: Held[] = []
+
+  // What is learnt, whoever decides.
+  const planned = planAhead(state.planner, seen, settings, base, bounds, now)
+  const { startUpMs } = planned
+  const load = recordLoad(state.load, seen, now)
 
   // What everybody wishes.
   const wishes = policies.map((policy) =>
@@ -60,12 +81,17 @@ export const decide: Decide = (state, seen, settings, now) => {
       now,
     ),
   )
-  const scheduled = schedulesOf(settings, now, startUpMs)
+  const events = eventDemands(state.events, seen, settings, now)
+  const scheduled = [
+    ...schedulesOf(settings, now, startUpMs),
+    ...eventFloors(events, settings, planned.capacity, now, startUpMs),
+    ...planOf(planned, policies, base, held),
+  ]
   const proposals: Proposal[] = [...wishes.map((w) => w.proposal), ...scheduled]
   for (const wish of wishes) held.push(...wish.held)
 
   // One wish of all.
-  const winner = winnerOf(wishes, policies, scheduled, base, held)
+  const winner = winnerOf(wishes, policies, scheduled, base, held, planned.plan?.confidence ?? 1)
   let { wanted, by, trigger, why, confidence } = winner
 
   // What holds it, from the weakest to what nothing may break.
@@ -75,6 +101,21 @@ export const decide: Decide = (state, seen, settings, now) => {
       const detail = `direction changed ${state.turns.length} times within an hour; shrinks in ${Math.ceil(waitMs / 1000)} s`
       held.push({ constraint: 'stabilization', detail, from: wanted, to: base })
       wanted = base
+    }
+  }
+  if (wanted < base) {
+    const proof = provenCount(
+      load,
+      planned.state.capacity,
+      settings.target.limitMs,
+      Math.max(wanted, bounds.min),
+      base,
+      startUpMs,
+      now,
+    )
+    if (proof !== null && proof.count > wanted && proof.count > bounds.min) {
+      held.push({ constraint: 'proof_failed', detail: proof.why, from: wanted, to: proof.count })
+      wanted = proof.count
     }
   }
   if (settings.pause !== null && (settings.pause.until === null || settings.pause.until > now)) {
@@ -95,7 +136,6 @@ export const decide: Decide = (state, seen, settings, now) => {
     confidence = 1
     proposals.push({ by, wanted, trigger, why, inputs: {}, counted: true })
   }
-  const bounds = boundsOf(settings, policies)
   if (wanted < bounds.min) {
     held.push({ constraint: 'min', detail: `${bounds.minBy}: at least ${bounds.min}`, from: wanted, to: bounds.min })
     if (trigger === 'reactive' && wanted === base) [by, why] = [bounds.minBy, `at least ${bounds.min} are to be there`]
@@ -112,6 +152,9 @@ export const decide: Decide = (state, seen, settings, now) => {
       ...state,
       turns: state.turns.filter((at) => at > now - TURNS_WINDOW_MS),
       policies: Object.fromEntries(policies.map((p, i) => [p.name, wishes[i]!.state])),
+      planner: planned.state,
+      load,
+      events,
     },
     decision: {
       action,
@@ -124,15 +167,11 @@ export const decide: Decide = (state, seen, settings, now) => {
       proposals,
       held,
       inputs: inputsOf(seen, settings),
-      forecast: seen.forecast,
-      plan: [],
-      capacityPerInstance: null,
+      forecast: planned.plan?.forecast ?? seen.forecast,
+      plan: planned.plan?.points ?? [],
+      capacityPerInstance: planned.capacity,
       startUpMs,
-      expected: {
-        costPerHour: (wanted - base) * settings.target.economics.pricePerInstanceHour,
-        performance: null,
-        utilization: null,
-      },
+      expected: expectedOf(planned, seen, settings, base, wanted),
     },
   }
 }
@@ -158,6 +197,7 @@ export function carriedOut(
   return {
     ...state,
     wanted: done.wanted,
+    planner: plannerTold(state.planner, done.wanted, now),
     lastAction: { at: now, action: done.action },
     turns: turned ? [...state.turns, now] : state.turns,
     policies: Object.fromEntries(
@@ -193,6 +233,7 @@ function winnerOf(
   floors: readonly Proposal[],
   base: number,
   held: Held[],
+  planConfidence: number,
 ): Winner {
   const voices = wishes.filter((w) => w.voice !== 'silent')
   const shrink = voices.length > 0 && voices.every((w) => w.voice === 'down')
@@ -221,7 +262,8 @@ function winnerOf(
     first = false
   })
   for (const p of floors) {
-    if (p.counted && p.wanted > best.wanted) best = { ...p, confidence: 1 }
+    if (p.counted && p.wanted > best.wanted)
+      best = { ...p, confidence: p.trigger === 'predictive' ? planConfidence : 1 }
   }
   return best
 }
@@ -250,6 +292,80 @@ function schedulesOf(settings: DecideSettings, now: Millis, leadMs: Millis): Pro
     found.push(floor(event.name, event.minimum, `event ${event.name}: at least ${event.minimum}`))
   }
   return found
+}
+
+/** Demand as it was before each event that is to multiply it. */
+function eventDemands(before: ScalerState['events'], seen: Observation, settings: DecideSettings, now: Millis) {
+  const events: Record<string, number> = {}
+  for (const event of settings.target.events) {
+    if (event.demandFactor === null || now >= event.until) continue
+    const demand = now < event.from ? (seen.demand ?? before[event.name]) : before[event.name]
+    if (demand !== undefined) events[event.name] = demand
+  }
+  return events
+}
+
+/** After an event has begun, demand itself tells; until then what was there before it, multiplied. */
+const EVENT_BEGINS_MS = 600_000
+
+function eventFloors(
+  demands: ScalerState['events'],
+  settings: DecideSettings,
+  capacity: number | null,
+  now: Millis,
+  leadMs: Millis,
+): Proposal[] {
+  if (capacity === null) return []
+  return settings.target.events.flatMap((event) => {
+    const demand = demands[event.name]
+    if (event.demandFactor === null || demand === undefined) return []
+    if (now < event.from - leadMs || now >= Math.min(event.until, event.from + EVENT_BEGINS_MS)) return []
+    const wanted = Math.ceil((demand * event.demandFactor) / capacity)
+    const why = `event ${event.name}: ${event.demandFactor} times the ${short(demand)} requests/s before it`
+    return [
+      {
+        by: event.name,
+        wanted,
+        trigger: 'schedule',
+        why,
+        inputs: { demand, factor: event.demandFactor },
+        counted: true,
+      },
+    ]
+  })
+}
+
+/** The plan as a proposal. It counts when a policy lets it and its forecast has earned its place; as a floor only. */
+function planOf(planned: Planned, policies: readonly Policy[], base: number, held: Held[]): Proposal[] {
+  const { plan } = planned
+  const leading = policies.find((p) => p.predictive === 'scale')
+  if (plan === null || !policies.some((p) => p.predictive !== 'off')) return []
+  const counted = leading !== undefined && plan.earned
+  let { wanted } = plan
+  if (counted && wanted > base) {
+    const most = Math.max(base, Math.min(leading.maxInstances, base + stepUp(base, leading.maxStepUp)))
+    if (wanted > most) {
+      const constraint = most === leading.maxInstances ? 'max' : 'max_step'
+      held.push({ constraint, detail: `policy ${leading.name}: at most ${most} at once`, from: wanted, to: most })
+      wanted = most
+    }
+  }
+  const note = plan.earned ? '' : ' (for show: the forecast has not earned its place)'
+  return [{ by: 'plan', wanted, trigger: 'predictive', why: plan.why + note, inputs: plan.inputs, counted }]
+}
+
+function expectedOf(planned: Planned, seen: Observation, settings: DecideSettings, base: number, wanted: number) {
+  const { rate, fit } = planned.state.capacity
+  const costPerHour = (wanted - base) * settings.target.economics.pricePerInstanceHour
+  if (seen.demand === null || planned.capacity === null || wanted === 0) {
+    return { costPerHour, performance: null, utilization: null }
+  }
+  const load = (n: number) => seen.demand! / (n * rate)
+  const performance =
+    fit === null || base === 0
+      ? null
+      : 100 * (1 - responseAt(fit, Math.min(0.98, load(wanted))) / responseAt(fit, Math.min(0.98, load(base))))
+  return { costPerHour, performance, utilization: 100 * load(wanted) }
 }
 
 /** How long shrinking still waits because the direction changed often: one more cooldown for each change too many. */

@@ -95,6 +95,8 @@ export interface Target {
   readonly cpu: string
   readonly responseTime: string
   readonly economics: Economics
+  /** What a start is thought to take until some were seen, ms; a minute unless said. */
+  readonly startUpMs?: number
   readonly schedules: readonly Schedule[]
   readonly events: readonly KnownEvent[]
 }
@@ -131,6 +133,8 @@ export interface Observation {
   readonly cpu: number | null
   readonly memory: number | null
   readonly responseMs: number | null
+  /** How long starts took that ended since the last cycle, ms, when the driver measures it. */
+  readonly startUps?: readonly number[]
   /** By the policy's metric name, canonical. */
   readonly metrics: Readonly<Record<string, number | null>>
   /** The engine of analytics' own forecasts, when they have earned their place; the planner also makes its own. */
@@ -207,4 +211,6 @@ export interface DecideSettings {
   readonly globalMax: number
   readonly pause: Pause | null
   readonly hold: ManualHold | null
+  /** Time from cycle to cycle, ms; without it the planner goes by the times it is called at. */
+  readonly cycleMs?: number
 }
