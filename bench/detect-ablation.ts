@@ -36,6 +36,7 @@ const parts: readonly (readonly [name: string, ...changes: Change[]])[] = [
   ['no second stage', ['64 * 1024 * 1024', '0']],
   ['no habits of the hour', ['const at = this.#base + ((this.#hour + beside) % 24)', 'continue']],
   ['no caution while young', ['const SETTLED_MS = 10 * DAY', 'const SETTLED_MS = 1']],
+  ['young: standing still counts as seen', ['(!still || age >= YOUNG_MS)', 'true']],
   ['no margin', ['const MARGIN = 0.07', 'const MARGIN = 0']],
   ['extremes take in all at once', ['const GROW = 1\n', 'const GROW = Infinity\n']],
   ['extremes never fade', ['const LONG_MEMORY_MS = 200 * DAY', 'const LONG_MEMORY_MS = Infinity']],

@@ -33,6 +33,8 @@ const ASKED_SERIES_MAX = 50
 /** Of one metric in its turn: what it has beyond waits for being asked for. */
 const TURN_SERIES_MAX = 1000
 const ASKED_MAX = 1000
+/** Parts of a histogram, which alone say nothing: only for those who ask. */
+const PARTS = /_(bucket|created)$/
 /** How long a look lasts. */
 const ASKED_MS = DAY
 
@@ -65,7 +67,9 @@ export function openChoice(list: SeriesList, own: ReadonlySet<string>): Choice {
         if (labels) take(metric, labels)
         else if (!own.has(metric)) for (const each of await list.of(name, ASKED_SERIES_MAX)) take(metric, each)
       }
-      const names = [...stored].filter(([metric]) => !own.has(metric)).sort(([a], [b]) => (a < b ? -1 : 1))
+      const names = [...stored]
+        .filter(([metric]) => !own.has(metric) && !PARTS.test(metric))
+        .sort(([a], [b]) => (a < b ? -1 : 1))
       const begin = Math.max(
         0,
         names.findIndex(([metric]) => metric >= turn.name),

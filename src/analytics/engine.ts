@@ -36,7 +36,7 @@ import { type ForecastInput, type Forecasts, openForecasts, type SeriesForecast,
 import { findInsights } from './insights/find.ts'
 import { BIN_MS, FORGET_AFTER_MS, type Impact, type Insight, type MetricView, merge } from './insights/insight.ts'
 import type { AnalyticsNote } from './live.ts'
-import { type LabelPairs, labelsText, platformLabels, type SeriesId, shown } from './series-id.ts'
+import { type LabelPairs, labelsText, metricOf, platformLabels, type SeriesId, shown } from './series-id.ts'
 import { limitOf, watchedMetrics } from './watched.ts'
 
 export interface AnalyticsSettings {
@@ -290,10 +290,11 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
       return true
     },
     cycle,
-    asked: (metricName, labels) => choice.ask(metricName, labels, clock.now()),
+    asked: (metricName, labels) => choice.ask(metricOf(metricName), labels, clock.now()),
     forecast(metricName, labels) {
-      if (!ownNames.has(metricName)) choice.ask(metricName, labels, clock.now())
-      return forecasts.forecast(metricName, labels)
+      const metric = metricOf(metricName)
+      choice.ask(metric, labels, clock.now())
+      return forecasts.forecast(metric, labels)
     },
     insights({ type, impact, limit }) {
       return insights

@@ -2,7 +2,7 @@
  * Which series of a metric: its canonical name and its labels without the name. As text (`key`), labels stand in order,
  * so that the same series has the same text; as a person reads it (`shown`), `name{a="b"}`.
  */
-import { PLATFORM_LABEL } from '../metrics/index.ts'
+import { apiName, PLATFORM_LABEL, storedName } from '../metrics/index.ts'
 
 export type LabelPairs = Readonly<Record<string, string>>
 
@@ -15,6 +15,9 @@ export interface SeriesId {
 
 /** Labels of the platform's own plain series: what a metric's name alone means where there is such a one. */
 export const platformLabels: LabelPairs = { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1] }
+
+/** A metric's name as forecasts are kept by it, from any way to write it: an alias, dots, underscores. */
+export const metricOf = (name: string): string => apiName(storedName(name))
 
 /** Labels as text, the same for the same labels in any order. */
 export function labelsText(labels: LabelPairs): string {

@@ -64,6 +64,7 @@ test('limits take 10 and 20, what is a fifth worse than usual takes 5', async ()
   usually(50)
   put('cpu_usage', 75)
   put('memory_usage', 55)
+  expect(await read()).toBe(90)
   expect(await read()).toBe(85)
 })
 

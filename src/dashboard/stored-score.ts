@@ -27,8 +27,11 @@ export function createScorer({ sources, clock, config }: ScorerDeps): () => Prom
   const lately = new Map<MetricKey, Point[]>()
   let usual: Partial<Record<MetricKey, number | null>> = {}
   let usualAt = Number.NEGATIVE_INFINITY
+  let reading = false
 
+  /** Beside the score: what reads history may be busy. */
   async function readUsual(now: Millis): Promise<void> {
+    reading = true
     const medians = await Promise.all(
       JUDGED.map(async (key) => {
         const day = await sources.range(MEANING[key].name, now - DAY, now, COARSE_STEP_MS)
@@ -41,7 +44,14 @@ export function createScorer({ sources, clock, config }: ScorerDeps): () => Prom
 
   return async () => {
     const now = clock.now()
-    if (clock.monotonic() - usualAt > USUAL_MS) await readUsual(now)
+    if (!reading && clock.monotonic() - usualAt > USUAL_MS) {
+      readUsual(now)
+        // What cannot be read now is tried again with the next score.
+        .catch(() => {})
+        .finally(() => {
+          reading = false
+        })
+    }
     const newest = await sources.latest(JUDGED.map((key) => MEANING[key].name))
     const freshMs = INTERVALS_FRESH * sources.intervalMs()
     const values: Partial<Record<MetricKey, number | null>> = {}

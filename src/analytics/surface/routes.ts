@@ -11,6 +11,7 @@ import type { Analytics, AnalyticsSettings } from '../engine.ts'
 import type { Prediction, SeriesFilter } from '../forecasting.ts'
 import type { Insight } from '../insights/insight.ts'
 import { labelsFrom } from '../labels-text.ts'
+import { metricOf } from '../series-id.ts'
 
 export interface EngineRoutesDeps {
   readonly analytics: Analytics
@@ -604,7 +605,7 @@ function window(query: { since?: string; until?: string }): { since?: Millis; un
 /** The series that a query is about. */
 function seriesOf(query: { metric_name?: string; labels?: string }): SeriesFilter {
   return {
-    ...(query.metric_name === undefined ? {} : { metricName: canonicalName(query.metric_name) }),
+    ...(query.metric_name === undefined ? {} : { metricName: metricOf(query.metric_name) }),
     ...(query.labels === undefined ? {} : { labels: labelsFrom(query.labels) }),
   }
 }
