@@ -97,9 +97,11 @@ export function audit(rows: AllRows): Audit {
   return { imbalance: money - issued, issued, faults }
 }
 
-/** Balances as the transfers alone have them, by `asset/market/outcome/account/id`: the ledger's other side of the books. */
-export function balancesOf(transfers: Iterable<Transfer>): Map<string, bigint> {
-  const balances = new Map<string, bigint>()
+/**
+ * Balances as the transfers alone have them, by `money/account/id` or `shares/market/outcome/account/id`: the ledger's other
+ * side of the books. `balances` are those of all transfers before, and are added to.
+ */
+export function balancesOf(transfers: Iterable<Transfer>, balances = new Map<string, bigint>()): Map<string, bigint> {
   for (const transfer of transfers) {
     const asset = transfer.asset === 'money' ? 'money' : `shares/${transfer.marketId}/${transfer.outcome}`
     const from = `${asset}/${transfer.from}/${transfer.fromId}`
