@@ -1,6 +1,7 @@
 /** Keys of alerting. */
+
+import { wrongEntry } from '../base/address.ts'
 import { bool, type ConfigOf, integer, type KeyOptions, optionalText, seconds, structure } from '../base/config-key.ts'
-import { wrongEntry } from './address.ts'
 
 const alerting = { file: 'alerting.yaml', live: true } as const
 

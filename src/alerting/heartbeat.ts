@@ -3,12 +3,13 @@
  * hears nothing for some intervals tells somebody that the platform is dead. When the platform lives but cannot alert,
  * the heart stops as well: silence is the alarm.
  */
+
+import { AddressRefused } from '../base/address.ts'
+import type { HttpClient } from '../base/http-client.ts'
 import type { Log } from '../base/log.ts'
 import type { Cancel, Scheduler } from '../base/scheduler.ts'
 import type { Millis } from '../base/time.ts'
 import { SECOND } from '../base/time.ts'
-import { AddressRefused } from './address.ts'
-import type { HttpClient } from './http-client.ts'
 
 export interface HeartbeatOptions {
   readonly http: HttpClient

@@ -5,9 +5,9 @@ import https from 'node:https'
 import net from 'node:net'
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server'
 import { afterEach, describe, expect, test } from 'vitest'
+import { addressGuard } from '../../base/address.ts'
+import { createHttpClient } from '../../base/http-client.ts'
 import { systemScheduler } from '../../base/scheduler.ts'
-import { addressGuard } from '../address.ts'
-import { createHttpClient } from '../http-client.ts'
 import {
   aNotice,
   type Behaviour,

@@ -3,10 +3,10 @@
  * speaks the protocol, and says what the provider answered; when to try again is the outbox's business.
  */
 import type { TObject } from 'typebox'
+import type { AddressGuard } from '../../base/address.ts'
+import type { HttpClient } from '../../base/http-client.ts'
 import type { Scheduler } from '../../base/scheduler.ts'
 import type { Millis } from '../../base/time.ts'
-import type { AddressGuard } from '../address.ts'
-import type { HttpClient } from '../http-client.ts'
 import type { Notice } from '../notice.ts'
 import type { Severity } from '../rule.ts'
 

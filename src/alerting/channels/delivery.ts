@@ -3,7 +3,9 @@
  * into the outbox leaves the platform here.
  */
 
+import { addressGuard } from '../../base/address.ts'
 import { notFound } from '../../base/errors.ts'
+import { createHttpClient } from '../../base/http-client.ts'
 import { newId } from '../../base/id.ts'
 import type { Log } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
@@ -11,10 +13,8 @@ import type { Scheduler } from '../../base/scheduler.ts'
 import type { Telemetry } from '../../base/telemetry.ts'
 import type { Database } from '../../storage/database.ts'
 import type { SecretBox } from '../../storage/secrets.ts'
-import { addressGuard } from '../address.ts'
 import type { AlertingConfig } from '../config.ts'
 import { type Heartbeat, startHeartbeat } from '../heartbeat.ts'
-import { createHttpClient } from '../http-client.ts'
 import { type AcknowledgeLinks, acknowledgeLinks } from '../links.ts'
 import type { Notice, NoticeAlert } from '../notice.ts'
 import { createOutbox, type Outbox, type TestDelivery } from '../outbox.ts'

@@ -11,7 +11,7 @@
 import { connect, type Socket } from 'node:net'
 import type { NodemailerError, SMTPPoolOptions, SMTPSentMessageInfo, Transporter } from 'nodemailer'
 import Type from 'typebox'
-import { AddressRefused } from '../address.ts'
+import { AddressRefused } from '../../base/address.ts'
 import { type Message, messageOf } from '../message.ts'
 import type { Notice } from '../notice.ts'
 import type { Channel, ChannelKind, ChannelTools, SendOutcome } from './channel.ts'

@@ -1,8 +1,9 @@
 /** What the answer of a provider over HTTP, or the want of one, means for the message. */
+
+import { AddressRefused } from '../../base/address.ts'
 import { messageOf } from '../../base/errors.ts'
+import type { HttpAnswer } from '../../base/http-client.ts'
 import type { Millis } from '../../base/time.ts'
-import { AddressRefused } from '../address.ts'
-import type { HttpAnswer } from '../http-client.ts'
 import type { SendOutcome } from './channel.ts'
 
 /** 2xx is success; what may pass (408, 425, 429, 5xx) is tried again; all else will not mend itself. */

@@ -28,6 +28,29 @@ export interface Driver {
   observe(): Promise<Observed>
   /** Idempotent. Throws an Error with one sentence when it was not taken. */
   scale(wanted: number, fence: number): Promise<void>
-  /** Lets go of the provider; what runs stays running. */
+  /** Lets go of the provider. What runs stays running, but for a driver that was told to end its own with itself. */
   close(): Promise<void>
+}
+
+/** A token smaller than one that was seen: somebody newer decides now. */
+export class Fenced extends Error {
+  /** `seen`: the larger token; null when the provider did not tell it. */
+  constructor(seen: number | null, given: number) {
+    super(`a newer owner decides about this target (its token is ${seen ?? 'larger'}, this one ${given})`)
+    this.name = 'Fenced'
+  }
+}
+
+/** Throws `Fenced` for a token that is too small, a RangeError for a count that is none. */
+export function checkWanted(wanted: number, fence: number, seen: number): void {
+  if (!Number.isSafeInteger(wanted) || wanted < 0) throw new RangeError(`not a number of instances: ${wanted}`)
+  if (fence < seen) throw new Fenced(seen, fence)
+}
+
+/** Counts by state, for an answer of `observe`. */
+export function countsOf(
+  instances: readonly InstanceView[],
+): Pick<Observed, 'ready' | 'starting' | 'draining' | 'instances'> {
+  const of = (...states: InstanceView['state'][]) => instances.filter(({ state }) => states.includes(state)).length
+  return { ready: of('ready'), starting: of('starting', 'backing_off'), draining: of('draining'), instances }
 }

@@ -5,8 +5,8 @@
  */
 import http from 'node:http'
 import https from 'node:https'
-import type { Scheduler } from '../base/scheduler.ts'
 import type { AddressGuard } from './address.ts'
+import type { Scheduler } from './scheduler.ts'
 
 export interface HttpRequest {
   readonly method: 'GET' | 'POST'
@@ -14,6 +14,8 @@ export interface HttpRequest {
   readonly body: string
   readonly timeoutMs: number
   readonly signal: AbortSignal
+  /** How much of the answer's body is read; 2 KiB when absent. */
+  readonly bodyBytesMax?: number
 }
 
 export interface HttpAnswer {
@@ -40,7 +42,10 @@ export function createHttpClient(guard: AddressGuard, scheduler: Scheduler, trus
     'https:': new https.Agent({ ...options, ...(trust === undefined ? {} : { ca: trust }) }),
   }
 
-  function once(url: URL, { method, headers, body, timeoutMs, signal }: HttpRequest): Promise<HttpAnswer> {
+  function once(
+    url: URL,
+    { method, headers, body, timeoutMs, signal, bodyBytesMax = BODY_BYTES }: HttpRequest,
+  ): Promise<HttpAnswer> {
     return new Promise((resolve, reject) => {
       guard.check(url.hostname)
       const secure = url.protocol === 'https:'
@@ -75,13 +80,13 @@ export function createHttpClient(guard: AddressGuard, scheduler: Scheduler, trus
               status: response.statusCode ?? 0,
               statusText: response.statusMessage ?? '',
               headers: response.headers,
-              body: Buffer.concat(chunks).subarray(0, BODY_BYTES).toString(),
+              body: Buffer.concat(chunks).subarray(0, bodyBytesMax).toString(),
             }),
           )
         response.on('data', (chunk: Buffer) => {
           chunks.push(chunk)
           size += chunk.length
-          if (size >= BODY_BYTES) request.destroy()
+          if (size >= bodyBytesMax) request.destroy()
         })
         response.on('error', answered)
         response.on('close', answered)

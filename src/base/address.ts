@@ -20,8 +20,8 @@ export interface AddressGuard {
 }
 
 export class AddressRefused extends Error {
-  constructor() {
-    super('the address is in an internal network, and alerting.allow_networks does not name it')
+  constructor(key: string) {
+    super(`the address is in an internal network, and ${key} does not name it`)
     this.name = 'AddressRefused'
   }
 }
@@ -33,8 +33,15 @@ export type Resolve = (
   done: (error: Error | null, addresses: { address: string; family: number }[]) => void,
 ) => void
 
-/** `allowed`: networks (`10.1.0.0/16`), addresses, host names, or `*.example.org` for all names below. */
-export function addressGuard(allowed: () => readonly string[], resolve: Resolve = lookup as Resolve): AddressGuard {
+/**
+ * `allowed`: networks (`10.1.0.0/16`), addresses, host names, or `*.example.org` for all names below. `key`: the key of
+ * configuration that names them, for the sentence of a refusal.
+ */
+export function addressGuard(
+  allowed: () => readonly string[],
+  resolve: Resolve = lookup as Resolve,
+  key = 'alerting.allow_networks',
+): AddressGuard {
   return {
     lookup(host, options, done) {
       const family = options.family === 'IPv4' ? 4 : options.family === 'IPv6' ? 6 : (options.family ?? 0)
@@ -43,7 +50,7 @@ export function addressGuard(allowed: () => readonly string[], resolve: Resolve 
         const entries = allowed()
         const good = namesHost(entries, host) ? addresses : addresses.filter((a) => mayReach(a.address, entries))
         const first = good[0]
-        if (!first) done(new AddressRefused(), '', 0)
+        if (!first) done(new AddressRefused(key), '', 0)
         else if (options.all) done(null, good)
         else done(null, first.address, first.family)
       })
@@ -51,7 +58,7 @@ export function addressGuard(allowed: () => readonly string[], resolve: Resolve 
     check(host) {
       const bare = host.replace(/^\[(.*)\]$/, '$1')
       const entries = allowed()
-      if (isIP(bare) !== 0 && !mayReach(bare, entries) && !namesHost(entries, bare)) throw new AddressRefused()
+      if (isIP(bare) !== 0 && !mayReach(bare, entries) && !namesHost(entries, bare)) throw new AddressRefused(key)
     },
   }
 }
@@ -63,7 +70,7 @@ export function mayReach(address: string, allowed: readonly string[]): boolean {
   return isOutside(bytes) || allowed.some((entry) => inNetwork(bytes, entry))
 }
 
-/** Says what is wrong with an entry of `alerting.allow_networks`; null when nothing is. */
+/** Says what is wrong with an entry of a list of allowed networks; null when nothing is. */
 export function wrongEntry(entry: string): string | null {
   if (networkOf(entry) !== null || /^(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$/i.test(entry)) return null
   return `expected a network such as 10.1.0.0/16, an address, or a host name, got ${JSON.stringify(entry)}`
