@@ -7,8 +7,9 @@ import { edgeKeys } from '../edge/config.ts'
 import { identityKeys } from '../identity/config.ts'
 import { marketKeys } from '../market/config.ts'
 import { metricsKeys } from '../metrics/config.ts'
+import { scalingKeys } from '../scaling/config.ts'
 import { platformKeys } from './platform-keys.ts'
-import { optimizerKeys, scalingKeys } from './spec-keys.ts'
+import { optimizerKeys } from './spec-keys.ts'
 
 export const rooms = {
   platform: platformKeys,

@@ -10,12 +10,13 @@ import { addressGuard } from '../../base/address.ts'
 import { createHttpClient } from '../../base/http-client.ts'
 import { silentLog } from '../../base/log.ts'
 import { systemScheduler } from '../../base/scheduler.ts'
+import type { KubernetesSettings, ProcessSettings } from '../targets.ts'
 import { type Provider, pause, settled, testDriver, until } from './driver.contract.ts'
 import type { Driver } from './driver.ts'
-import { type KubernetesSettings, kubernetesDriver, selectorOf } from './kubernetes.ts'
+import { kubernetesDriver, selectorOf } from './kubernetes.ts'
 import { type PlatformInstance, platformDriver, type Told } from './platform.ts'
 import { bootId, isAlive, nameOf } from './proc.ts'
-import { type LedgerRow, type ProcessLedger, type ProcessSettings, processDriver } from './process.ts'
+import { type LedgerRow, type ProcessLedger, processDriver } from './process.ts'
 import { webhookDriver } from './webhook.ts'
 
 const scheduler = systemScheduler((error) => {
@@ -260,8 +261,8 @@ describe('process', () => {
     const { open } = world({ environment: { FAIL: '1' } })
     const driver = opened(open())
     await driver.scale(1, 1)
-    const seen = await until(driver, ({ conflict }) => conflict !== null)
-    expect(seen.conflict).toMatch(/end soon after their start/)
+    const seen = await until(driver, ({ trouble }) => trouble !== null)
+    expect(seen.trouble).toMatch(/end soon after their start/)
     expect(seen.ready).toBe(0)
     expect(seen.instances.map(({ state }) => state)).toContain('backing_off')
   })
@@ -270,7 +271,7 @@ describe('process', () => {
     const { open } = world({ command: ['/nowhere/at-all'] })
     const driver = opened(open())
     await driver.scale(1, 1)
-    await until(driver, ({ conflict }) => conflict !== null)
+    await until(driver, ({ trouble }) => trouble !== null)
   })
 
   test('a process that was spawned but not written down is adopted by its mark', async () => {

@@ -18,8 +18,10 @@ export interface Observed {
   /** What the provider was last told; null when it does not know. */
   readonly wanted: number | null
   readonly instances: readonly InstanceView[]
-  /** Something an operator has to know: "an HPA of the same name also scales this Deployment". */
+  /** Somebody else decides here as well, so that nothing is changed: "an HPA also scales this Deployment". */
   readonly conflict: string | null
+  /** What an operator has to know besides: "instances end soon after their start". */
+  readonly trouble: string | null
 }
 
 export interface Driver {

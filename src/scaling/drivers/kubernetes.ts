@@ -14,18 +14,8 @@ import type { Log } from '../../base/log.ts'
 import type { Scheduler } from '../../base/scheduler.ts'
 import { MINUTE, type Millis, SECOND } from '../../base/time.ts'
 import type { InstanceView } from '../model.ts'
+import type { KubernetesSettings } from '../targets.ts'
 import { checkWanted, countsOf, type Driver } from './driver.ts'
-
-export interface KubernetesSettings {
-  readonly object: 'deployment' | 'statefulset'
-  readonly name: string
-  /** The namespace of the pod, or of the context of the kubeconfig, when null. */
-  readonly namespace: string | null
-  /** A kubeconfig file; null: the account of the pod, or else what kubectl would use. */
-  readonly kubeconfig: string | null
-  readonly context: string | null
-  readonly timeoutMs: number
-}
 
 export interface KubernetesOptions {
   readonly target: string
@@ -177,6 +167,7 @@ export function kubernetesDriver({ target, settings, scheduler, log, root = '' }
         wanted: replicas,
         instances,
         conflict,
+        trouble: null,
       }
     },
     async scale(wanted, fence) {

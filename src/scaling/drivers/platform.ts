@@ -47,7 +47,7 @@ export function platformDriver(port: PlatformPort, scheduler: Scheduler): Driver
       if (told === null) throw new Error('front has not told yet how many instances it keeps')
       // Front that was never told keeps a number of its own: not a wish of anybody.
       const wanted = told.fence === 0 ? null : told.wanted
-      return { at: scheduler.clock.now(), ...countsOf(instances), wanted, conflict: null }
+      return { at: scheduler.clock.now(), ...countsOf(instances), wanted, conflict: null, trouble: null }
     },
     async scale(wanted, fence) {
       checkWanted(wanted, fence, port.told()?.fence ?? 0)

@@ -21,11 +21,10 @@ import type { Log } from '../../base/log.ts'
 import type { Scheduler } from '../../base/scheduler.ts'
 import { type Millis, SECOND } from '../../base/time.ts'
 import type { InstanceView } from '../model.ts'
+import type { ProcessSettings } from '../targets.ts'
+import { ask } from './ask.ts'
 import { checkWanted, countsOf, type Driver } from './driver.ts'
 import { bootId, isAlive, leadersWith, nameOf, type ProcessName, type ProcessUsage, usageOf } from './proc.ts'
-import { ask, type ProcessSettings } from './process-settings.ts'
-
-export type { ProcessSettings } from './process-settings.ts'
 
 /** An instance as it stands in the ledger. */
 export interface LedgerRow {
@@ -414,7 +413,13 @@ export function processDriver(options: ProcessDriverOptions): Driver {
     async observe() {
       if (closed) throw new Error(`the driver of ${target} is closed`)
       const loop = failures >= 3 ? `instances end soon after their start (${failures} in a row)` : null
-      return { at: clock.now(), ...countsOf(views()), wanted: ledger.wanted()?.wanted ?? null, conflict: loop }
+      return {
+        at: clock.now(),
+        ...countsOf(views()),
+        wanted: ledger.wanted()?.wanted ?? null,
+        conflict: null,
+        trouble: loop,
+      }
     },
     async scale(wanted, fence) {
       if (closed) throw new Error(`the driver of ${target} is closed`)

@@ -73,6 +73,7 @@ export function webhookDriver(
         wanted: told.wanted,
         instances: told.instances ?? [],
         conflict: null,
+        trouble: null,
       }
     },
     async scale(wanted, fence) {
