@@ -12,11 +12,11 @@ import { silentLog } from '../../base/log.ts'
 import { systemScheduler } from '../../base/scheduler.ts'
 import type { KubernetesSettings, ProcessSettings } from '../targets.ts'
 import { type Provider, pause, settled, testDriver, until } from './driver.contract.ts'
-import type { Driver } from './driver.ts'
+import type { Driver, LedgerRow, ProcessLedger } from './driver.ts'
 import { kubernetesDriver, selectorOf } from './kubernetes.ts'
 import { type PlatformInstance, platformDriver, type Told } from './platform.ts'
 import { bootId, isAlive, nameOf } from './proc.ts'
-import { type LedgerRow, type ProcessLedger, processDriver } from './process.ts'
+import { processDriver } from './process.ts'
 import { webhookDriver } from './webhook.ts'
 
 const scheduler = systemScheduler((error) => {

@@ -56,3 +56,33 @@ export function countsOf(
   const of = (...states: InstanceView['state'][]) => instances.filter(({ state }) => states.includes(state)).length
   return { ready: of('ready'), starting: of('starting', 'backing_off'), draining: of('draining'), instances }
 }
+
+// ------------------------------------------------------------ the ledger of the process driver
+
+/** What names a process for good. */
+export interface ProcessName {
+  readonly pid: number
+  /** Field 22 of /proc/PID/stat. */
+  readonly startTicks: number
+  readonly boot: string
+}
+
+/** An instance as it stands in the ledger. */
+export interface LedgerRow {
+  readonly id: string
+  readonly port: number
+  /** Null from before the spawn until right after it. */
+  readonly process: ProcessName | null
+  readonly startedAt: Millis
+  readonly readyAt: Millis | null
+  readonly draining: boolean
+}
+
+/** Where a target's instances are written down, durably, before anything is done. */
+export interface ProcessLedger {
+  wanted(): { readonly wanted: number; readonly fence: number } | null
+  setWanted(wanted: number, fence: number): void
+  rows(): readonly LedgerRow[]
+  put(row: LedgerRow): void
+  remove(id: string): void
+}

@@ -3,14 +3,7 @@
  * says nothing, as numbers are given anew: number, start time (in ticks since boot) and boot together do.
  */
 import { readdirSync, readFileSync } from 'node:fs'
-
-/** What names a process for good. */
-export interface ProcessName {
-  readonly pid: number
-  /** Field 22 of /proc/PID/stat. */
-  readonly startTicks: number
-  readonly boot: string
-}
+import type { ProcessName } from './driver.ts'
 
 export interface ProcessUsage {
   /** Of all time, in seconds of one core. */

@@ -19,32 +19,12 @@ import { messageOf } from '../../base/errors.ts'
 import { newId } from '../../base/id.ts'
 import type { Log } from '../../base/log.ts'
 import type { Scheduler } from '../../base/scheduler.ts'
-import { type Millis, SECOND } from '../../base/time.ts'
+import { SECOND } from '../../base/time.ts'
 import type { InstanceView } from '../model.ts'
 import type { ProcessSettings } from '../targets.ts'
 import { ask } from './ask.ts'
-import { checkWanted, countsOf, type Driver } from './driver.ts'
-import { bootId, isAlive, leadersWith, nameOf, type ProcessName, type ProcessUsage, usageOf } from './proc.ts'
-
-/** An instance as it stands in the ledger. */
-export interface LedgerRow {
-  readonly id: string
-  readonly port: number
-  /** Null from before the spawn until right after it. */
-  readonly process: ProcessName | null
-  readonly startedAt: Millis
-  readonly readyAt: Millis | null
-  readonly draining: boolean
-}
-
-/** Where a target's instances are written down, durably, before anything is done. */
-export interface ProcessLedger {
-  wanted(): { readonly wanted: number; readonly fence: number } | null
-  setWanted(wanted: number, fence: number): void
-  rows(): readonly LedgerRow[]
-  put(row: LedgerRow): void
-  remove(id: string): void
-}
+import { checkWanted, countsOf, type Driver, type LedgerRow, type ProcessLedger, type ProcessName } from './driver.ts'
+import { bootId, isAlive, leadersWith, nameOf, type ProcessUsage, usageOf } from './proc.ts'
 
 export interface ProcessDriverOptions {
   readonly target: string
