@@ -2,6 +2,7 @@
  * Control: the process of the operations brain. One straight function builds each part from those above it; stopping
  * walks back. ARCHITECTURE.md draws its threads.
  */
+import { createHash } from 'node:crypto'
 import { join, resolve } from 'node:path'
 import { MessageChannel } from 'node:worker_threads'
 import { alertingHealth, postedAlerts, serviceOf, startAlerting, startDelivery } from '../alerting/index.ts'
@@ -16,7 +17,7 @@ import { systemScheduler } from '../base/scheduler.ts'
 import type { TelemetryFamily } from '../base/telemetry.ts'
 import { createTelemetry } from '../base/telemetry.ts'
 import type { Config } from '../config/index.ts'
-import { loadConfig, withoutSecrets } from '../config/index.ts'
+import { loadConfig, passedOn, withoutSecrets } from '../config/index.ts'
 import { createDashboard, createScorer } from '../dashboard/index.ts'
 import { dashboardRoutes } from '../dashboard/routes.ts'
 import { labelled } from '../http/exposition.ts'
@@ -37,6 +38,8 @@ import {
   telemetryReadings,
 } from '../metrics/index.ts'
 import { metricsRoutes } from '../metrics/routes.ts'
+import { startScaling } from '../scaling/index.ts'
+import { scalingProblems, scalingRoutes } from '../scaling/routes.ts'
 import { auditRows } from '../storage/audit.ts'
 import { lockDirectory } from '../storage/lock.ts'
 import { openSecretBox } from '../storage/secrets.ts'
@@ -51,6 +54,7 @@ import { createHealth, gaugeOf, storeHealth } from './health.ts'
 import type { ProcessLog } from './log.ts'
 import { childLog, performanceLine } from './log.ts'
 import { openOps } from './ops-db.ts'
+import { type InstancesChannel, platformPort, scalingSources } from './scaling-sources.ts'
 import { seriesList } from './series-list.ts'
 import { limitsOf, sessionTimesOf } from './settings.ts'
 import { systemRoutes } from './system-routes.ts'
@@ -66,7 +70,8 @@ export interface Control {
 export type ControlParent = Pick<
   Child,
   'onProcesses' | 'onEdge' | 'onEvent' | 'listening' | 'ready' | 'config' | 'notice' | 'address'
->
+> &
+  Partial<InstancesChannel>
 
 export interface ControlOptions {
   readonly config: Config
@@ -287,6 +292,27 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     analyticsNotes.on('message', (note: AnalyticsNote) => analytics.note(note))
     health.check('analytics', () => ({ status: 'healthy', detail: analytics.active ? 'on' : 'off' }))
 
+    const frontChannel = channelTo(parent)
+    const scaling = startScaling({
+      db: ops,
+      sources: scalingSources({ queries, analytics: () => analytics }),
+      config: () => config.current.values.scaling,
+      scheduler,
+      log: log.with({ room: 'scaling' }),
+      telemetry,
+      version: VERSION,
+      platform: frontChannel && platformPort(frontChannel, health, scheduler),
+      environment: passedOn(),
+      place: createHash('sha256').update(resolve(platform.dataDir)).digest('hex').slice(0, 12),
+      onEvent: ({ at, target, action, detail }) => events.add({ at, type: 'scaling', subject: target, action, detail }),
+    })
+    undo.push(() => scaling.close())
+    health.check('scaling', () => {
+      const problems = scalingProblems(scaling.manager, config.current.values.scaling, clock.now())
+      if (problems.length > 0) return { status: 'degraded', detail: problems.join(' ') }
+      return { status: 'healthy', detail: scaling.manager.active ? 'on' : 'off' }
+    })
+
     const notes = pointNotes(ops)
     const sources = dashboardSources({
       metrics,
@@ -350,6 +376,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
           version: VERSION,
           startedAt,
         }),
+        ...scalingRoutes({ ...scaling, db: ops, config: () => config.current.values.scaling, scheduler }),
         ...dashboardRoutes({ dashboard, clock }),
         ...configRoutes({
           config,
@@ -387,6 +414,11 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     await stop()
     throw error
   }
+}
+
+/** The channel over which front counts instances; a test in its place may have none. */
+function channelTo({ onInstances, instances }: ControlParent): InstancesChannel | null {
+  return onInstances && instances ? { onInstances, instances } : null
 }
 
 /** The file of a thread, beside this one, compiled or not. */

@@ -7,6 +7,7 @@ import { DAY, MINUTE, toIso } from '../base/time.ts'
 import type { DashboardAnomaly, DashboardInsight, DashboardSources, ForecastView } from '../dashboard/index.ts'
 import type { Metrics, QueryService } from '../metrics/index.ts'
 import { labelsOf, PLATFORM_LABEL, storedName } from '../metrics/index.ts'
+import { MARKET, type Scaling, standingOf } from '../scaling/index.ts'
 import type { Events } from './events.ts'
 import type { Health } from './health.ts'
 
@@ -18,13 +19,14 @@ export interface DashboardSourcesDeps {
   readonly clock: Clock
   readonly analytics?: Pick<Analytics, 'active' | 'lastActivity' | 'anomalies' | 'forecasts' | 'insights'>
   readonly alerting?: Pick<Alerting, 'engine' | 'store' | 'rules'>
+  readonly scaling?: Pick<Scaling, 'manager' | 'store'>
   intervalMs(): number
 }
 
 const platform = { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1] }
 
 export function dashboardSources(deps: DashboardSourcesDeps): DashboardSources {
-  const { metrics, queries, health, events, clock, analytics, alerting, intervalMs } = deps
+  const { metrics, queries, health, events, clock, analytics, alerting, scaling, intervalMs } = deps
   return {
     async latest(names) {
       const found = await Promise.all(names.map((name) => metrics.latest(labelsOf(storedName(name), platform))))
@@ -45,13 +47,36 @@ export function dashboardSources(deps: DashboardSourcesDeps): DashboardSources {
     intervalMs,
     ...(analytics ? fromAnalytics(analytics, clock) : {}),
     ...(alerting ? fromAlerting(alerting, clock) : {}),
+    ...(scaling ? fromScaling(scaling) : {}),
     engines: () => ({
       ...(analytics ? { analytics: { active: analytics.active, lastActivity: analytics.lastActivity } } : {}),
       ...(alerting
         ? { alerting: { active: alerting.engine.active, lastActivity: alerting.engine.lastEvaluation } }
         : {}),
+      ...(scaling ? { scaling: { active: scaling.manager.active, lastActivity: scaling.manager.lastCycle } } : {}),
     }),
   }
+}
+
+function fromScaling({ manager, store }: NonNullable<DashboardSourcesDeps['scaling']>) {
+  return {
+    instances() {
+      const { observed, wanted } = manager.view(MARKET)
+      const [last] = store.decisions({ target: MARKET, only: 'changes', limit: 1 })
+      const lastDecision = last
+        ? {
+            id: last.id,
+            action: last.decision.action,
+            target_instances: last.decision.wanted,
+            current_instances: last.decision.current,
+            reason: last.decision.reason,
+            created_at: toIso(last.at),
+            status: standingOf(last).status,
+          }
+        : null
+      return { current: observed?.ready ?? null, target: wanted, lastDecision }
+    },
+  } satisfies Partial<DashboardSources>
 }
 
 const ALERTS_MAX = 20

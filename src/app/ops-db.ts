@@ -1,6 +1,7 @@
 /** ops.db: what operating the platform leaves behind. */
 import { alertingTables, deliveryTables, postedTable } from '../alerting/index.ts'
 import { pointNotesTable } from '../analytics/index.ts'
+import { scalingTables } from '../scaling/index.ts'
 import { auditTable } from '../storage/audit.ts'
 import type { Database } from '../storage/database.ts'
 import { openDatabase } from '../storage/database.ts'
@@ -18,6 +19,7 @@ const migrations = [
   alertingTables,
   deliveryTables,
   postedTable,
+  scalingTables,
 ]
 
 export function openOps(path: string): Database {

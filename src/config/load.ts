@@ -181,6 +181,13 @@ export function withoutSecrets(snapshot: Snapshot): Snapshot {
   return deepFreeze({ version: snapshot.version, values: Object.fromEntries(values) as Values })
 }
 
+const PASSED_ON = ['PATH', 'HOME', 'USER', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE']
+
+/** What of the environment a program that the platform starts for its user gets: never a setting or a secret of ours. */
+export function passedOn(env: LoadOptions['env'] = process.env): Record<string, string> {
+  return Object.fromEntries(PASSED_ON.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])))
+}
+
 /** OM_TOKEN: what commands that speak to a running platform show it. */
 export const tokenGiven = (env: LoadOptions['env'] = process.env): string | null => env.OM_TOKEN || null
 

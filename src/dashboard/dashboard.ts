@@ -141,6 +141,7 @@ export function createDashboard(deps: DashboardDeps): Dashboard {
     insights: orNone(() => sources.insights?.()),
     alerts: orNone(() => sources.alerts?.()),
     alertCounts: orNone(() => (sources.alertCounts ? [sources.alertCounts()] : []))[0] ?? null,
+    instances: orNone(() => (sources.instances ? [sources.instances()] : []))[0] ?? null,
   })
 
   const anomalies = (since: Millis, until: Millis, limit: number) =>

@@ -30,6 +30,7 @@ const input = (samples: FeedInput['samples'] = {}, more: Partial<FeedInput> = {}
   insights: [],
   alerts: [],
   alertCounts: null,
+  instances: null,
   problem: null,
   ...more,
 })

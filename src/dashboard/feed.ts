@@ -29,7 +29,7 @@ import type {
 } from './protocol.ts'
 import { FIGURE_KEYS, INSIGHTS_MAX, METRIC_KEYS } from './protocol.ts'
 import { scoreOf } from './score.ts'
-import type { EngineView, ForecastView, Point, Points, ProcessView } from './sources.ts'
+import type { EngineView, ForecastView, InstancesView, Point, Points, ProcessView } from './sources.ts'
 import type { Facts } from './words.ts'
 import { headlineOf, insightsOf, lasting } from './words.ts'
 
@@ -61,6 +61,8 @@ export interface FeedInput {
   readonly insights: readonly DashboardInsight[]
   readonly alerts: readonly DashboardAlert[]
   readonly alertCounts: AlertCounts | null
+  /** Null while nothing counts instances. */
+  readonly instances: InstancesView | null
   /** Why nothing could be read, as a clause; null when all is well. */
   readonly problem: string | null
 }
@@ -196,7 +198,7 @@ export function step(
     alert_counts: input.alertCounts,
     monitoring_active: monitoring,
     optimization_active: input.engines.optimizer?.active ?? false,
-    instances: instancesOf(processes),
+    instances: instancesOf(processes, input.instances),
     processes,
     engines: enginesOf(monitoring, collected, input.engines),
     interval: settings.intervalMs / 1000,
@@ -337,7 +339,13 @@ function silenceOf(
 }
 
 /** Instances are the processes that serve the market; without any there is nothing to count. */
-function instancesOf(processes: readonly DashboardProcess[]): DashboardState['instances'] {
+function instancesOf(
+  processes: readonly DashboardProcess[],
+  scaled: InstancesView | null,
+): DashboardState['instances'] {
+  if (scaled?.current != null) {
+    return { current: scaled.current, target: scaled.target, last_decision: scaled.lastDecision }
+  }
   const instances = processes.filter((p) => p.kind === 'instance')
   const current = instances.length === 0 ? null : instances.filter((p) => p.state === 'ready').length
   return { current, target: null, last_decision: null }

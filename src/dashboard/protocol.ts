@@ -267,7 +267,11 @@ export interface DashboardState {
   readonly monitoring_active: boolean
   readonly optimization_active: boolean
   /** `current` and `target` are null while no instances are managed. */
-  readonly instances: { readonly current: number | null; readonly target: number | null; readonly last_decision: null }
+  readonly instances: {
+    readonly current: number | null
+    readonly target: number | null
+    readonly last_decision: LastDecision | null
+  }
   readonly processes: readonly DashboardProcess[]
   readonly engines: readonly Engine[]
   /** Seconds between two collections, and after how many a metric without a sample has no data. */
@@ -275,6 +279,17 @@ export interface DashboardState {
   readonly fresh_for: number
   /** A fault of the feed itself that the page has to say (the store cannot be read). */
   readonly problem: string | null
+}
+
+/** The newest decision that changed how many instances there are. */
+export interface LastDecision {
+  readonly id: string
+  readonly action: 'scale_up' | 'scale_down' | 'maintain'
+  readonly target_instances: number
+  readonly current_instances: number
+  readonly reason: string
+  readonly created_at: string
+  readonly status: string
 }
 
 /** Evenly spaced points; `null` where nothing was stored. The last point may still be growing. */

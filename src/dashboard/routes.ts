@@ -209,7 +209,17 @@ const Summary = Type.Unsafe<DashboardSummary>(
     instances: Type.Object({
       current: Nullable(Type.Integer()),
       target: Nullable(Type.Integer()),
-      last_decision: Type.Null(),
+      last_decision: Nullable(
+        Type.Object({
+          id: Type.String(),
+          action: Type.Enum(['scale_up', 'scale_down', 'maintain']),
+          target_instances: Type.Integer(),
+          current_instances: Type.Integer(),
+          reason: Type.String(),
+          created_at: Time,
+          status: Type.String(),
+        }),
+      ),
     }),
     processes: Type.Array(
       Type.Object({

@@ -10,6 +10,7 @@ import type {
   DashboardInsight,
   Engine,
   ForecastPoint,
+  LastDecision,
 } from './protocol.ts'
 
 export interface Point {
@@ -36,7 +37,7 @@ export interface ProcessView {
 /** Something that happened, as the charts mark it. */
 export interface EventView {
   readonly at: Millis
-  /** `process` today; later `scaling`, `deployment`, `market`. */
+  /** `process`, `scaling`; later `deployment`, `market`. */
   readonly type: string
   readonly subject: string
   /** `restarting`, `exited`: a verb for the title. */
@@ -49,6 +50,13 @@ export interface EngineView {
   readonly active: boolean
   /** End of its last real cycle. */
   readonly lastActivity: Millis | null
+}
+
+/** How many instances there are and are to be, and the newest decision that changed something. */
+export interface InstancesView {
+  readonly current: number | null
+  readonly target: number | null
+  readonly lastDecision: LastDecision | null
 }
 
 /** A forecast of one metric at one horizon, the newest that was made. */
@@ -82,4 +90,6 @@ export interface DashboardSources {
   /** Alerts that are not over and not hidden, those that need somebody first. */
   alerts?(): readonly DashboardAlert[]
   alertCounts?(): AlertCounts
+  /** Of the platform's own instances. */
+  instances?(): InstancesView
 }

@@ -17,7 +17,7 @@ import { DAY, MINUTE, type Millis, SECOND, toIso } from '../base/time.ts'
 import { tx } from '../storage/database.ts'
 import type { ScalingConfig } from './config.ts'
 import { carriedOut, decide } from './decide.ts'
-import { type Driver, Fenced, type Observed } from './drivers/driver.ts'
+import { type Driver, Fenced, type Observed, Unmanaged } from './drivers/driver.ts'
 import type { DecideSettings, Decision, DecisionStatus, ManualHold, Observation, Pause, Target } from './model.ts'
 import { observationOf, type ScalingSources } from './observe.ts'
 import type { Policies } from './policies.ts'
@@ -246,6 +246,7 @@ export function startManager(deps: ManagerDeps) {
       settle(live, observed)
       return observed
     } catch (error) {
+      if (error instanceof Unmanaged) throw error
       live.count.driverErrors.add()
       if (live.driverProblem === null) {
         const now = clock.now()
@@ -320,7 +321,8 @@ export function startManager(deps: ManagerDeps) {
     await Promise.all(
       [...all.values()].map((live) =>
         lane(live, () => cycle(live)).catch((error: unknown) => {
-          if (live.driverProblem === null) log.error('a cycle of scaling failed', { target: live.settings.name, error })
+          if (live.driverProblem === null && !(error instanceof Unmanaged))
+            log.error('a cycle of scaling failed', { target: live.settings.name, error })
         }),
       ),
     )
@@ -512,7 +514,7 @@ export function startManager(deps: ManagerDeps) {
             const stored = await cycle(live)
             return stored && { target, stored, decision: stored.decision }
           }).catch((error: unknown) => {
-            if (live.driverProblem === null) throw error
+            if (live.driverProblem === null && !(error instanceof Unmanaged)) throw error
             return null
           }),
         ),

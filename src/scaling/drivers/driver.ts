@@ -49,6 +49,9 @@ export function checkWanted(wanted: number, fence: number, seen: number): void {
   if (fence < seen) throw new Fenced(seen, fence)
 }
 
+/** Nothing keeps instances of this target here: not a fault, there is just nothing to see and nothing to do. */
+export class Unmanaged extends Error {}
+
 /** Counts by state, for an answer of `observe`. */
 export function countsOf(
   instances: readonly InstanceView[],

@@ -4,7 +4,7 @@ import { createHttpClient, type HttpClient } from '../../base/http-client.ts'
 import type { Log } from '../../base/log.ts'
 import type { Scheduler } from '../../base/scheduler.ts'
 import type { TargetSettings } from '../targets.ts'
-import type { Driver, ProcessLedger } from './driver.ts'
+import { type Driver, type ProcessLedger, Unmanaged } from './driver.ts'
 import { kubernetesDriver } from './kubernetes.ts'
 import { type PlatformPort, platformDriver } from './platform.ts'
 import { type ProcessDriverEvent, processDriver } from './process.ts'
@@ -50,7 +50,7 @@ export function driversOf(tools: DriverTools): { make(target: TargetSettings): D
         http ??= createHttpClient(addressGuard(tools.allowNetworks, undefined, 'scaling.allow_networks'), scheduler)
         return webhookDriver({ target, ...settings.webhook }, http, tools.webhookSecret, scheduler)
       }
-      if (tools.platform === null) throw new Error('front does not keep instances')
+      if (tools.platform === null) throw new Unmanaged('front does not keep instances')
       return platformDriver(tools.platform, scheduler)
     },
     close: () => http?.close(),
