@@ -97,11 +97,12 @@ export function platformPort(
       return { cancel: () => void listeners.delete(listener) }
     },
     send({ wanted, fence }) {
-      // Front tells of changes alone: a wish that it holds already is taken at once.
-      if (told?.wanted === wanted && told.fence === fence) {
-        const same = told
+      // Front tells of changes alone: a number that it keeps already is taken at once.
+      if (told !== null && told.wanted === wanted && fence >= told.fence) {
+        const kept = { wanted, fence }
+        told = kept
         scheduler.after(0, () => {
-          for (const listener of listeners) listener(same)
+          for (const listener of listeners) listener(kept)
         })
       }
       parent.instances(wanted, fence)

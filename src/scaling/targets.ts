@@ -30,7 +30,7 @@ export interface ProcessSettings {
   readonly folder: string | null
   /** On top of PATH and the like, PORT and INSTANCE_ID. */
   readonly environment: Readonly<Record<string, string>>
-  /** First and last port; null: any free one. */
+  /** First and last port; one that is free when null. */
   readonly ports: readonly [number, number] | null
   /** Null: ready as soon as it runs. */
   readonly ready: { readonly path: string; readonly timeoutMs: number } | null
@@ -124,7 +124,8 @@ function parseTarget(reader: Reader): TargetSettings {
   const webhook = reader.object('webhook')
   const given = [process, kubernetes, webhook].filter((one) => one !== null).length
   if (given > 1 || (given === 0 && !own)) throw reader.wrong('', 'one of process, kubernetes, webhook')
-  const minInstances = reader.integer('min_instances', 1, 0, COUNT_MAX)
+  // Without an instance the market answers nobody, and nothing would tell that it is wanted.
+  const minInstances = reader.integer('min_instances', 1, own ? 1 : 0, COUNT_MAX)
   const maxInstances = reader.integer('max_instances', own ? COUNT_MAX : 10, 1, COUNT_MAX)
   if (minInstances > maxInstances) throw reader.wrong('min_instances', `at most ${maxInstances}, its max_instances`)
   const target: TargetSettings = {
