@@ -43,6 +43,7 @@ import { scalingProblems, scalingRoutes } from '../scaling/routes.ts'
 import { auditRows } from '../storage/audit.ts'
 import { lockDirectory } from '../storage/lock.ts'
 import { openSecretBox } from '../storage/secrets.ts'
+import { openAccounts } from './accounts.ts'
 import { alertingSources } from './alerting-sources.ts'
 import type { Child } from './child.ts'
 import { configRoutes } from './config-routes.ts'
@@ -53,6 +54,7 @@ import { openEvents } from './events.ts'
 import { createHealth, gaugeOf, storeHealth } from './health.ts'
 import type { ProcessLog } from './log.ts'
 import { childLog, performanceLine } from './log.ts'
+import type { MarketLink } from './market-link.ts'
 import { openOps } from './ops-db.ts'
 import { type InstancesChannel, platformPort, scalingSources } from './scaling-sources.ts'
 import { seriesList } from './series-list.ts'
@@ -69,7 +71,7 @@ export interface Control {
 /** What front, or a test in its place, gives to control. */
 export type ControlParent = Pick<
   Child,
-  'onProcesses' | 'onEdge' | 'onEvent' | 'listening' | 'ready' | 'config' | 'notice' | 'address'
+  'onProcesses' | 'onEdge' | 'onEvent' | 'listening' | 'ready' | 'config' | 'notice' | 'address' | 'socketPath'
 > &
   Partial<InstancesChannel>
 
@@ -150,11 +152,11 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       parent.notice(welcome(loginLink(publicUrl() ?? parent.address, code)))
     }
     const tickets = createTickets(clock)
-    const authenticator = {
-      byToken: (token: string) => identity.byToken(token, clock.now()),
-      bySession: (cookie: string) => identity.bySession(cookie, clock.now()),
-      alive: (credential: string) => identity.alive(credential, clock.now()),
-    }
+    // A trader is known here, and has no role here. Where accounts are in PostgreSQL the token is just not valid:
+    // nothing of control may wait for that.
+    const accounts = await openAccounts(null, inData('identity.db'), () => config.current.values.identity)
+    undo.push(() => accounts.close())
+    const authenticator = accounts.authenticator(identity, clock)
 
     const alertingConfig = () => config.current.values.alerting
     const alertingLog = log.with({ room: 'alerting' })
@@ -239,12 +241,30 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     const families = () => [
       ...labelled(telemetry.snapshot(), { process: 'control' }),
       ...labelled(ofFront, { process: 'front' }),
+      ...(market?.families() ?? []),
     ]
     const intervalMs = values.metrics.collectInterval * 1000
     const collector = new Collector({ appender: metrics, scheduler, telemetry, log, intervalMs })
     undo.push(() => collector.stop())
     if (values.metrics.collectHost) {
       collector.add({ name: 'host', collect: hostSource({ dataDir: platform.dataDir, clock }) })
+    }
+    let market: MarketLink | null = null
+    if (values.market.enabled) {
+      const { askQueries, startMarketLink } = await import('./market-link.ts')
+      market = startMarketLink({
+        values: () => config.current.values,
+        socketPath: parent.socketPath,
+        processes: () => health.processes,
+        ask: askQueries(queries),
+        scheduler,
+        telemetry,
+        log: log.with({ room: 'market' }),
+      })
+      const link = market
+      undo.push(() => link.stop())
+      collector.add({ name: 'market', collect: () => link.collect() })
+      health.check('market', () => link.health())
     }
     collector.add({ name: 'runtime', collect: () => telemetryReadings(families()) })
     const scraper = new Scraper({ appender: metrics, scheduler, log })
@@ -388,6 +408,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
               .slice(0, limit),
         }),
       ],
+      ...(values.market.enabled ? { documents: (await import('./market-documents.ts')).marketDocuments() } : {}),
       authenticator,
       tickets,
       scheduler,

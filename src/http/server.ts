@@ -53,6 +53,8 @@ export interface Limits {
 
 export interface ServerOptions {
   readonly routes: readonly Route[]
+  /** Routes that another process of the platform serves, for the documentation. */
+  readonly documents?: readonly Route[]
   readonly authenticator: Authenticator
   readonly tickets: Tickets
   readonly scheduler: Scheduler
@@ -385,7 +387,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
 
   let document: object = {}
   const routes: readonly Route[] = [...options.routes, openApiRoute(() => document)]
-  document = openApi(routes, options.version)
+  document = openApi([...routes, ...(options.documents ?? [])], options.version)
   for (const shape of routes) {
     if (shape.method === 'SOCKET') addSocket(shape)
     else if ('foreign' in shape) addForeign(shape)

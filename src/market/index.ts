@@ -1,4 +1,6 @@
 /** The front door of the market. */
+export type { Ask, Asked } from './bound.ts'
+export { startBoundMarkets } from './bound.ts'
 export type {
   Actor,
   Answer,

@@ -18,6 +18,8 @@ interface Operation {
   readonly role: string
   readonly foreign: boolean
   readonly socket: boolean
+  /** Its body may also be a form. */
+  readonly form: boolean
   readonly parameters: readonly { name: string; in: string; required: boolean; schema: Schema }[]
   readonly body: Schema | undefined
   readonly responses: Readonly<Record<string, { content?: { 'application/json'?: { schema: Schema } } }>>
@@ -44,6 +46,7 @@ beforeAll(async () => {
         foreign: 'default' in responses,
         socket: '101' in responses,
         parameters: (operation.parameters ?? []) as Operation['parameters'],
+        form: Object.hasOwn(body?.content ?? {}, 'application/x-www-form-urlencoded'),
         body: body?.content['application/json']?.schema,
         responses,
       })
@@ -52,6 +55,9 @@ beforeAll(async () => {
   for (const role of ['viewer', 'operator', 'admin']) {
     tokens[role] = (await platform.request('POST', '/api/v1/tokens', { name: role, role })).json.data.token
   }
+  const trader = { username: 'trader', password: 'Korrekt.Pferd' }
+  await platform.request('POST', '/api/v1/auth/register', { ...trader, email: 'trader@example.org' })
+  tokens.trader = (await platform.request('POST', '/api/v1/auth/login', trader)).json.data.access_token
 })
 afterAll(() => platform?.remove())
 
@@ -63,7 +69,10 @@ interface Sent {
 }
 
 /** Sends, and checks what holds for every answer of every route. */
-async function send(operation: Operation, { token = tokens.admin!, text, query = '', headers = {} }: Sent = {}) {
+async function send(
+  operation: Operation,
+  { token = tokens[operation.role === 'trader' ? 'trader' : 'admin']!, text, query = '', headers = {} }: Sent = {},
+) {
   const path = operation.path.replace(/\{\w+\}/g, 'no-such-thing')
   const response = await fetch(platform.url + path + query, {
     method: operation.method,
@@ -93,12 +102,19 @@ async function send(operation: Operation, { token = tokens.admin!, text, query =
   return { status: response.status, answer, name, json }
 }
 
-const lower: Readonly<Record<string, string>> = { admin: 'operator', operator: 'viewer' }
+const lower: Readonly<Record<string, string>> = {
+  admin: 'operator',
+  operator: 'viewer',
+  trader: 'admin',
+  trader_or_admin: 'operator',
+  viewer: 'trader',
+}
 const own = () => operations.filter((o) => !o.foreign && !o.socket)
 const writes = () => own().filter((o) => o.method !== 'GET')
 const withBody = () => own().filter((o) => o.body !== undefined)
 /** Ends what later tests need. */
-const isLogout = (o: Operation) => o.method === 'DELETE' && o.path === '/api/v1/session'
+const isLogout = (o: Operation) =>
+  (o.method === 'DELETE' && o.path === '/api/v1/session') || o.path === '/api/v1/auth/logout'
 
 test('the document lists what there is', () => {
   expect(own().length).toBeGreaterThan(10)
@@ -108,10 +124,32 @@ test('the document lists what there is', () => {
   }
 })
 
-test('every /api route but the log-in needs a token', () => {
+test('every /api route needs a token but log-in, registration and the market for everybody to read', () => {
   const open = operations.filter((o) => o.role === 'open' && o.path.startsWith('/api/'))
   // The page's HTML shell holds no data.
-  expect(open.map((o) => `${o.method} ${o.path}`).filter((o) => !o.includes('/dashboard/advanced'))).toEqual([
+  const named = open.map((o) => `${o.method} ${o.path}`).filter((o) => !o.includes('/dashboard/advanced'))
+  expect(named.filter((o) => o.startsWith('GET ')).sort()).toEqual([
+    'GET /api/v1/leaderboard/calibration',
+    'GET /api/v1/leaderboard/markets',
+    'GET /api/v1/leaderboard/traders',
+    'GET /api/v1/leaderboard/volume',
+    'GET /api/v1/leaderboard/win-rate',
+    'GET /api/v1/markets',
+    'GET /api/v1/markets/stats',
+    'GET /api/v1/markets/trending',
+    'GET /api/v1/markets/{id}',
+    'GET /api/v1/markets/{id}/disputes',
+    'GET /api/v1/markets/{id}/price-history',
+    'GET /api/v1/markets/{id}/quote',
+    'GET /api/v1/orders/market/{id}/orderbook',
+    'GET /api/v1/trades',
+    'GET /api/v1/trades/{id}',
+    'GET /api/v1/users/{id}',
+  ])
+  expect(named.filter((o) => !o.startsWith('GET ')).sort()).toEqual([
+    'POST /api/v1/auth/login',
+    'POST /api/v1/auth/refresh',
+    'POST /api/v1/auth/register',
     'POST /api/v1/session',
   ])
 })
@@ -142,7 +180,7 @@ test('malformed JSON is 400, another media type 415', async () => {
       text: 'a=1',
       headers: { 'content-type': 'application/x-www-form-urlencoded' },
     })
-    expect(form.status, form.name).toBe(415)
+    expect(form.status, form.name).toBe(operation.form ? 422 : 415)
     if (operation.body) {
       const nested = await send(operation, { text: `${'['.repeat(50_000)}${']'.repeat(50_000)}` })
       expect(nested.status, nested.name).toBe(400)
@@ -189,7 +227,9 @@ test('an unknown field is 422, and so is each field of a wrong type', async () =
 test('an unknown id is 404', async () => {
   for (const operation of own().filter((o) => o.path.includes('{'))) {
     const text = operation.body ? { text: JSON.stringify(sample(operation.body)) } : {}
-    const { status, name } = await send(operation, text)
+    const needed = operation.parameters.filter((p) => p.in === 'query' && p.required)
+    const query = `?${needed.map((p) => `${p.name}=${sample(p.schema)}`).join('&')}`
+    const { status, name } = await send(operation, { ...text, ...(needed.length > 0 ? { query } : {}) })
     expect(status, name).toBe(404)
   }
 })
@@ -321,7 +361,9 @@ function sample(schema: Schema): unknown {
   }
   if (schema.type === 'array')
     return Array.from({ length: (schema.minItems as number | undefined) ?? 0 }, () => sample(schema.items as Schema))
-  if (schema.type === 'integer' || schema.type === 'number') return schema.minimum ?? 0
+  if (schema.type === 'integer' || schema.type === 'number') {
+    return schema.minimum ?? (typeof schema.exclusiveMinimum === 'number' ? schema.exclusiveMinimum + 0.5 : 0)
+  }
   if (schema.type === 'boolean') return false
   if (schema.type === 'string')
     return schema.format === 'date-time'

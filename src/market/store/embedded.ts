@@ -48,6 +48,7 @@ export function openMarketReads(path: string): MarketReads & { close(): void } {
   return {
     market: async (...a) => ready().market(...a),
     markets: async (...a) => ready().markets(...a),
+    bound: async (...a) => ready().bound(...a),
     stats: async (...a) => ready().stats(...a),
     priceHistory: async (...a) => ready().priceHistory(...a),
     quote: async (...a) => ready().quote(...a),

@@ -12,7 +12,7 @@ import { since } from './window.ts'
 const WORDS_MAX = 10
 const CERTAIN: Price = 1_000_000n
 
-type MarketParts = Pick<MarketReads, 'market' | 'markets' | 'stats' | 'priceHistory'>
+type MarketParts = Pick<MarketReads, 'market' | 'markets' | 'bound' | 'stats' | 'priceHistory'>
 
 export function marketReads(db: Sql, dialect: Dialect): MarketParts {
   async function views(ids: readonly string[], now: Millis): Promise<MarketView[]> {
@@ -62,6 +62,23 @@ export function marketReads(db: Sql, dialect: Dialect): MarketParts {
         ),
         total: Number(counted.total),
       }
+    },
+
+    async bound(now, limit) {
+      const found = await db
+        .selectFrom('markets')
+        .innerJoin('market_texts', 'market_texts.id', 'markets.id')
+        .select('markets.id')
+        .where('market_texts.binding', 'is not', null)
+        .where('markets.state', 'in', ['open', 'closed', 'pending_verification'])
+        .where('markets.closes_at', '<=', BigInt(now))
+        .orderBy('markets.closes_at')
+        .limit(limit)
+        .execute()
+      return views(
+        found.map((row) => row.id),
+        now,
+      )
     },
 
     async stats(now): Promise<MarketStats> {
