@@ -10,6 +10,7 @@ import { messageOf } from '../base/errors.ts'
 import { debugWanted } from '../config/index.ts'
 import { backupCommands } from './backup.ts'
 import { configCommands } from './config.ts'
+import { demoCommand } from './demo.ts'
 import { engineForecastCommand } from './engine-forecast.ts'
 import { engineScaleCommand } from './engine-scale.ts'
 import { importCommands } from './import.ts'
@@ -31,6 +32,7 @@ const commands: readonly ((program: Command) => void)[] = [
   replayDetectCommand,
   engineForecastCommand,
   engineScaleCommand,
+  demoCommand,
 ]
 
 /** Runs one command; the exit code of the process is set, or the process has ended, when it returns. */
