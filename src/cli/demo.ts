@@ -78,7 +78,12 @@ async function demo(options: Options): Promise<number> {
   }
 }
 
-async function live(url: string, accounts: readonly Person[], options: Options, stop: AbortController): Promise<number> {
+async function live(
+  url: string,
+  accounts: readonly Person[],
+  options: Options,
+  stop: AbortController,
+): Promise<number> {
   const { clock } = commandScheduler
   const bar = progress()
   const api = createApi(url, commandScheduler, options.connections)
@@ -134,7 +139,7 @@ function startPlatform(onEnd: () => void): { readonly ended: Promise<number>; st
 async function addressOf({ platform }: Values, signal: AbortSignal): Promise<string | null> {
   while (!signal.aborted) {
     const address = runningAddress(platform.dataDir)
-    const ready = address && (await fetch(`${address}/ready`).catch(() => null))
+    const ready = address === null ? null : await fetch(`${address}/ready`).catch(() => null)
     await ready?.text()
     if (address && ready?.status === 200) return address
     await commandScheduler.sleep(100)
@@ -177,7 +182,9 @@ export async function people(values: Values, count: number): Promise<readonly Pe
       await open.accounts.register(registration, 'demo', commandScheduler.clock.now())
     } catch (error) {
       if (!(error instanceof AppError) || error.status !== 409) throw error
-      throw new Error(`The account ${registration.username} exists, but ${file} does not know its password: ${messageOf(error)}`)
+      throw new Error(
+        `The account ${registration.username} exists, but ${file} does not know its password: ${messageOf(error)}`,
+      )
     }
   }
 }

@@ -192,7 +192,10 @@ export function passedOn(env: LoadOptions['env'] = process.env): Record<string, 
 export const tokenGiven = (env: LoadOptions['env'] = process.env): string | null => env.OM_TOKEN || null
 
 /** The environment for a process of ours; what is set already wins over `defaults`. */
-export const environmentWith = (defaults: Record<string, string>): NodeJS.ProcessEnv => ({ ...defaults, ...process.env })
+export const environmentWith = (defaults: Record<string, string>): NodeJS.ProcessEnv => ({
+  ...defaults,
+  ...process.env,
+})
 
 /** OM_DEBUG=1: errors of the command line show where they came from. */
 export const debugWanted = (env: LoadOptions['env'] = process.env) => (env.OM_DEBUG ?? '') !== ''
