@@ -53,10 +53,10 @@ interface Known {
   readonly creator: Trader | null
   readonly short: Question | null
   readonly popularity: number
-  closesAt: number
-  truth: number
-  truthAt: number
-  readonly past: { at: number; price: number }[]
+  readonly closesAt: number
+  readonly truth: number
+  readonly truthAt: number
+  readonly past: readonly { at: number; price: number }[]
 }
 
 const LOOK_MS = 2 * SECOND
@@ -140,29 +140,26 @@ async function live(options: RunOptions, figures: Figures): Promise<void> {
     for (const market of listed) {
       const before = known.get(market.id)
       const creator = traders.find(({ session }) => session.userId === market.creator_id) ?? null
-      const entry: Known = before ?? {
-        seen: null as unknown as Seen,
-        title: market.title,
-        creator,
-        short: creator ? (SHORT.find(({ title }) => title === market.title) ?? null) : null,
-        popularity: 0.2 + random.next() ** 2,
-        closesAt: 0,
-        truth: 1.2 * gauss(random),
-        truthAt: at,
-        past: [],
-      }
-      entry.closesAt = Date.parse(market.closes_at)
-      entry.past.push({ at, price: market.current_price_a })
-      while (entry.past.length > 2 && entry.past[1]!.at < at - MOMENTUM_MS) entry.past.shift()
-      entry.truth = walk(entry.truth, (at - entry.truthAt) / SECOND, random)
-      entry.truthAt = at
-      entry.seen = {
+      const past = [...(before?.past ?? []), { at, price: market.current_price_a }]
+      while (past.length > 2 && past[1]!.at < at - MOMENTUM_MS) past.shift()
+      const seen: Seen = {
         id: market.id,
         price: market.current_price_a,
-        before: entry.past[0]!.price,
+        before: past[0]!.price,
         liquidity: Number(market.total_liquidity),
         minTrade: market.min_trade_amount,
         maxTrade: market.max_trade_amount,
+      }
+      const entry: Known = {
+        title: market.title,
+        creator,
+        short: creator ? (SHORT.find(({ title }) => title === market.title) ?? null) : null,
+        popularity: before?.popularity ?? 0.2 + random.next() ** 2,
+        closesAt: Date.parse(market.closes_at),
+        truth: before ? walk(before.truth, (at - before.truthAt) / SECOND, random) : 1.2 * gauss(random),
+        truthAt: at,
+        seen,
+        past,
       }
       known.set(market.id, entry)
     }
