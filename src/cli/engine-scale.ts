@@ -99,7 +99,8 @@ function observationFrom(request: Record<string, unknown>): { seen: Observation;
   }
 }
 
-function settingsFrom(raw: unknown): DecideSettings {
+/** Settings as the first line of `engine scale` carries them; what is left out has a default. */
+export function settingsFrom(raw: unknown): DecideSettings {
   const config = (typeof raw === 'object' && raw !== null ? raw : {}) as Record<string, unknown>
   const read = (name: string, without: number) => {
     const value = config[name]

@@ -16,6 +16,7 @@ import { engineScaleCommand } from './engine-scale.ts'
 import { importCommands } from './import.ts'
 import { queryCommands } from './query.ts'
 import { replayDetectCommand } from './replay-detect.ts'
+import { replayScaleCommand } from './replay-scale.ts'
 import { say } from './say.ts'
 import { seriesCommands } from './series.ts'
 import { serveCommand } from './serve.ts'
@@ -30,6 +31,7 @@ const commands: readonly ((program: Command) => void)[] = [
   queryCommands,
   backupCommands,
   replayDetectCommand,
+  replayScaleCommand,
   engineForecastCommand,
   engineScaleCommand,
   demoCommand,

@@ -398,6 +398,7 @@ function sentence(action: Action, base: number, wanted: number, why: string, hel
       : action === 'scale_up'
         ? `From ${base} up to ${plural(wanted)}`
         : `From ${base} down to ${plural(wanted)}`
-  const first = held.find((h) => h.from !== h.to)
+  // The last one that made it what it is.
+  const first = held.findLast((h) => h.from !== h.to && h.to === wanted)
   return `${what}: ${why}${first === undefined ? '' : `; ${first.detail}`}.`
 }

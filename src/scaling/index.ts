@@ -13,12 +13,24 @@ import { withMarket } from './targets.ts'
 
 export { carriedOut, type Decide, decide, newState, type Outcome, type ScalerState } from './decide.ts'
 export type { PlatformInstance, PlatformPort, Told } from './drivers/platform.ts'
+export { type DecidedCount, type Graded, gradeDecision } from './grade.ts'
 export { isSchedule } from './limits.ts'
 export type { Manager, ScalingEvent, TargetView } from './manager.ts'
 export type * from './model.ts'
 export type { Combine, ScalingSources } from './observe.ts'
 export type { Policies } from './policies.ts'
+export { type Recommendation, recommend } from './recommend.ts'
 export { standingOf } from './schemas.ts'
+export { fitService, type Service, serviceOf } from './service.ts'
+export {
+  type HistoryRow,
+  type SimulatedDecision,
+  type SimulatedPoint,
+  type SimulateOptions,
+  type Simulation,
+  simulate,
+  type Totals,
+} from './simulate.ts'
 export type { ScalingStore, StoredDecision } from './store.ts'
 export { scalingTables } from './tables.ts'
 export { MARKET } from './targets.ts'

@@ -2,12 +2,12 @@
  * Proof before removal: the load of the last minutes, run against the smaller count in a queue model that was fitted to
  * measured response times. What would not have held its limit is not removed. Pure.
  *
- *   backlog(t+1) = max(0, backlog(t) + demand − count · rate)      in each interval between two samples
- *   response(t)  = S · (1 + k · W(c, load)) + backlog / (count · rate)    must stay within the limit, always
+ *   samples of demand ─▶ service.ts with the smaller count, backlog carried ─▶ response time within the limit, always?
  */
 import type { Millis } from '../base/time.ts'
 import type { Observation } from './model.ts'
-import { type CapacityModel, type Fit, kneeOf, waitOf } from './planner/capacity.ts'
+import type { CapacityModel } from './planner/capacity.ts'
+import { type Service, serve, serviceOf } from './service.ts'
 
 /** How far back a proof looks: as long as a start takes, for that is how long a mistake lasts, and within these. */
 export const PROOF = { windowMinMs: 60_000, windowMaxMs: 300_000 }
@@ -34,37 +34,18 @@ export interface Replayed {
 }
 
 /** The load run against `count` instances. */
-export function replayLoad(
-  load: LoadRecord,
-  count: number,
-  model: { readonly rate: number; readonly fit: Fit | null; readonly knee: number },
-  limitMs: number,
-): Replayed {
+export function replayLoad(load: LoadRecord, count: number, service: Service): Replayed {
   let backlog = 0
-  let worst = { holds: true, worstMs: 0, worstAt: load.at[0] ?? 0 }
+  let worst = { worstMs: 0, worstAt: load.at[0] ?? 0 }
   for (let i = 0; i < load.at.length; i++) {
     // A sample tells of the time before it; the first one's interval is taken to be as long as the next.
-    const from = i === 0 ? load.at[0]! - ((load.at[1] ?? load.at[0]!) - load.at[0]!) : load.at[i - 1]!
-    const seconds = Math.max(1, (load.at[i]! - from) / 1000)
-    const capacity = count * model.rate
-    const demand = load.demand[i]!
-    if (capacity <= 0) {
-      if (demand > 0) return { holds: false, worstMs: Infinity, worstAt: load.at[i]! }
-      continue
-    }
-    const rho = Math.min(1, (demand + backlog / seconds) / capacity)
-    backlog = Math.max(0, backlog + (demand - capacity) * seconds)
-    const base =
-      model.fit === null
-        ? rho <= model.knee
-          ? 0
-          : limitMs + 1
-        : model.fit.serviceMs * (1 + model.fit.factor * waitOf(model.fit.workers, rho))
-    const response = base + (1000 * backlog) / capacity
-    if (response > worst.worstMs)
-      worst = { holds: worst.holds && response <= limitMs, worstMs: response, worstAt: load.at[i]! }
+    const before = i > 0 ? load.at[i - 1]! : 2 * load.at[0]! - (load.at[1] ?? load.at[0]!)
+    const seconds = Math.max(1, (load.at[i]! - before) / 1000)
+    const served = serve(service, count, load.demand[i]!, seconds, backlog)
+    backlog = served.backlog
+    if (served.responseMs > worst.worstMs) worst = { worstMs: served.responseMs, worstAt: load.at[i]! }
   }
-  return worst
+  return { ...worst, holds: worst.worstMs <= service.limitMs }
 }
 
 /**
@@ -80,19 +61,19 @@ export function provenCount(
   startUpMs: Millis,
   now: Millis,
 ): { readonly count: number; readonly why: string } | null {
-  if (capacity.rateWeight < 5 || load.at.length === 0) return null
+  const service = serviceOf(capacity, limitMs)
+  if (service === null) return null
   const windowMs = Math.max(PROOF.windowMinMs, Math.min(PROOF.windowMaxMs, startUpMs))
   let from = 0
   while (from < load.at.length && load.at[from]! <= now - windowMs) from++
   const recent = { at: load.at.slice(from), demand: load.demand.slice(from) }
   if (recent.at.length === 0) return null
-  const model = { rate: capacity.rate, fit: capacity.fit, knee: kneeOf(capacity, limitMs) }
   let why = ''
   for (let count = wanted; count < base; count++) {
-    const replayed = replayLoad(recent, count, model, limitMs)
+    const replayed = replayLoad(recent, count, service)
     if (replayed.holds) return { count, why }
-    const ms = Number.isFinite(replayed.worstMs) ? `${Math.round(replayed.worstMs)} ms` : 'without end'
-    why = `with ${count} the last ${Math.round(windowMs / 1000)} s would have come to ${ms}, the limit is ${limitMs} ms`
+    const ms = Math.round(replayed.worstMs)
+    why = `with ${count} the last ${Math.round(windowMs / 1000)} s would have come to ${ms} ms, the limit is ${limitMs} ms`
   }
   return { count: base, why }
 }
