@@ -309,12 +309,19 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
         return
       }
       const builder = new ColumnBuilder()
-      for (const { host, series, anomalous } of note.hosts) {
-        const labels = { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1], ...(host === '' ? {} : { host }) }
-        builder.series(labelsOf('analytics_anomaly_rate', labels)).sample(note.at, (100 * anomalous) / series)
+      const own = { [PLATFORM_LABEL[0]]: PLATFORM_LABEL[1] }
+      if (note.kind === 'scores') {
+        for (const { metric, score } of note.scores) {
+          builder.series(labelsOf('analytics_anomaly_score', { ...own, metric })).sample(note.at, score)
+        }
+      } else {
+        for (const { host, series, anomalous } of note.hosts) {
+          const labels = { ...own, ...(host === '' ? {} : { host }) }
+          builder.series(labelsOf('analytics_anomaly_rate', labels)).sample(note.at, (100 * anomalous) / series)
+        }
       }
       deps.appender.append(builder.finish(), { source: 'analytics' }).catch((error: unknown) => {
-        log.warn('the anomaly rate could not be stored', { error })
+        log.warn('the scores and rates of anomalies could not be stored', { error })
       })
     },
     close: halt,

@@ -452,7 +452,7 @@ describe('the engine', () => {
     expect(made().size).toBe(300)
   })
 
-  test('rates of anomalies become metrics', async () => {
+  test('rates and scores of anomalies become metrics', async () => {
     const engine = start()
     engine.note({
       kind: 'rates',
@@ -464,6 +464,8 @@ describe('the engine', () => {
     })
     engine.note({ kind: 'anomalies', ids: ['x', 'y'] })
     expect(stored.at(-1)).toBe('analytics 25,50')
+    engine.note({ kind: 'scores', at: START, scores: [{ metric: 'system.cpu_usage', score: 0.75 }] })
+    expect(stored.at(-1)).toBe('analytics 0.75')
     expect(engine.counts().anomaliesDetected).toBe(2)
   })
 })

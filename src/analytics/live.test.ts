@@ -11,6 +11,7 @@ import { type AppliedBatch, type Labels, labelsOf } from '../metrics/index.ts'
 import type { Database } from '../storage/database.ts'
 import { type Anomalies, openAnomalies } from './anomalies.ts'
 import { openAnalytics } from './database.ts'
+import { SEASON_BYTES } from './detectors/seasons.ts'
 import { type AnalyticsNote, LiveDetector } from './live.ts'
 import { readState } from './state-file.ts'
 
@@ -233,6 +234,66 @@ describe(`detection in the pipeline (seed ${seed})`, () => {
       { host: 'h0', series: 3, anomalous: 2 },
       { host: 'h1', series: 3, anomalous: 2 },
     ])
+    live.close()
+  })
+})
+
+describe('what detection says as metrics', () => {
+  const before = [...labels]
+  afterEach(() => {
+    labels.splice(0, labels.length, ...before)
+  })
+
+  test('the scores of the platform’s own metrics; what it says itself is not judged again', async () => {
+    labels[0] = labelsOf('system_cpu_usage', { service: 'opinion-market' })
+    labels[1] = labelsOf('analytics_anomaly_rate', { service: 'opinion-market' })
+    labels[2] = labelsOf('system_cpu_usage', { service: 'another' })
+    const notes: AnalyticsNote[] = []
+    const live = start(notes)
+    for (const batch of batches()) {
+      if (batch.times[0]! > START + 8 * DAY + 600_000) break
+      live.apply(batch)
+    }
+    const names = new Set(
+      openAnomalies(db)
+        .list({ limit: 1000, since: START + 8 * DAY })
+        .map((a) => a.metricName),
+    )
+    expect(names.has('system.cpu_usage')).toBe(true)
+    expect(names.has('analytics_anomaly_rate')).toBe(false)
+    scheduler.clock.jumpTo(START + 8 * DAY + 600_000)
+    await scheduler.run(60_000)
+    const note = notes.find((n) => n.kind === 'scores')!
+    expect(note.kind === 'scores' && note.scores.map((s) => s.metric)).toEqual(['system.cpu_usage'])
+    const { score } = (note as { scores: { score: number }[] }).scores[0]!
+    expect(score).toBeGreaterThan(0.5)
+    expect(score).toBeLessThanOrEqual(1)
+    live.close()
+  })
+
+  test('the place of a deleted series goes to the next one that waits', async () => {
+    const live = new LiveDetector({
+      db,
+      stateFile: join(dir, 'detector.state'),
+      detector: { seasonBytesMax: 2 * SEASON_BYTES },
+      log: silentLog,
+      scheduler,
+      labelsOf: (id) => labels[id]!,
+      tell: () => {},
+    })
+    const all = batches()
+    for (const batch of all.slice(0, 100)) live.apply(batch)
+    expect(live.memory().withSeasons).toBe(2)
+    labels[0] = []
+    await scheduler.run(60_000)
+    expect(live.memory().withSeasons).toBe(2)
+    labels[1] = []
+    labels[2] = []
+    labels[3] = []
+    labels[4] = []
+    labels[5] = []
+    await scheduler.run(60_000)
+    expect(live.memory().withSeasons).toBe(0)
     live.close()
   })
 })

@@ -16,9 +16,11 @@ import type { Cancel, Scheduler } from '../base/scheduler.ts'
 import { HOUR, MINUTE, type Millis } from '../base/time.ts'
 import {
   type AppliedBatch,
+  knownMetric,
   type Labels,
   labelValue,
   METRIC_NAME,
+  PLATFORM_LABEL,
   toObject,
   type WalConsumer,
 } from '../metrics/index.ts'
@@ -46,6 +48,15 @@ export type AnalyticsNote =
   | { readonly kind: 'anomalies'; readonly ids: readonly string[] }
   /** Per host (label `instance`, or `host`, or none) and for all (''): series seen lately, and those with an onset. */
   | { readonly kind: 'rates'; readonly at: Millis; readonly hosts: readonly HostRate[] }
+  /** The continuous scores of the platform's own metrics. */
+  | { readonly kind: 'scores'; readonly at: Millis; readonly scores: readonly MetricScore[] }
+
+export interface MetricScore {
+  /** Canonical name. */
+  readonly metric: string
+  /** 0 to 1. */
+  readonly score: number
+}
 
 export interface HostRate {
   readonly host: string
@@ -62,6 +73,8 @@ const RATES_MS = MINUTE
 /** A host's rate counts the series with an onset within this time. */
 const RATE_WINDOW_MS = 15 * MINUTE
 const HOSTS_MAX = 1000
+/** A series without a sample for so long has no score. */
+const SCORE_FRESH_MS = 5 * MINUTE
 /** Series looked at in RATES_MS for whether they still exist. */
 const LOOKED_AT = 20_000
 /** State is saved at most once in this time, and so seldom that writing it stays below this many bytes a second. */
@@ -76,6 +89,8 @@ const WAITING_MAX = 100_000
 /** Rows of anomalies that are kept, besides those that somebody judged. */
 const ANOMALIES_MAX = 200_000
 
+/** What detection itself says as metrics is not judged again: each anomaly would be told twice. */
+const OWN_SAYINGS = /^analytics_anomaly_/
 /** Counters by the habit of their names: only ever growing, so they are judged by their rate. */
 const COUNTER = /_(total|count|sum|bucket|created)$/
 
@@ -104,6 +119,8 @@ export class LiveDetector implements WalConsumer {
   #hostOf = new Uint16Array(1024)
   #onsetAt = new Float64Array(1024)
   #seenAt = new Float64Array(1024)
+  /** The platform's own plain series of known metrics, by id. */
+  readonly #own = new Map<number, string>()
   readonly #hosts: string[] = ['']
   readonly #hostNumbers = new Map<string, number>([['', 0]])
 
@@ -199,7 +216,12 @@ export class LiveDetector implements WalConsumer {
     if (upTo >= this.#hostOf.length) this.#grow(upTo + 1)
     for (let id = this.#known; id <= upTo; id++) {
       const labels = this.#options.labelsOf(id)
-      if (COUNTER.test(labelValue(labels, METRIC_NAME))) this.#detector.setCounter(id)
+      const name = labelValue(labels, METRIC_NAME)
+      if (COUNTER.test(name)) this.#detector.setCounter(id)
+      if (labels.length === 2 && labelValue(labels, PLATFORM_LABEL[0]) === PLATFORM_LABEL[1]) {
+        const known = knownMetric(name)
+        if (known) this.#own.set(id, known.name)
+      }
       this.#hostOf[id] = this.#hostNumber(labelValue(labels, 'instance') || labelValue(labels, 'host'))
     }
     this.#known = upTo + 1
@@ -252,6 +274,7 @@ export class LiveDetector implements WalConsumer {
           this.#detector.forget(onset.series)
           continue
         }
+        if (OWN_SAYINGS.test(labelValue(labels, METRIC_NAME))) continue
         const id = anomalyId(onset)
         this.#onsetAt[onset.series] = onset.at
         const { at } = onset
@@ -296,16 +319,26 @@ export class LiveDetector implements WalConsumer {
 
   #minutely(): void {
     this.#rates()
+    this.#scores()
     this.#reclaim()
   }
 
-  /** Places in the second stage of series that were deleted go to series that wait for one. */
+  #scores(): void {
+    const at = this.#options.scheduler.clock.now()
+    const scores: MetricScore[] = []
+    for (const [id, metric] of this.#own) {
+      if (at - this.#seenAt[id]! <= SCORE_FRESH_MS) scores.push({ metric, score: this.#detector.scoreOf(id) })
+    }
+    if (scores.length > 0) this.#options.tell({ kind: 'scores', at, scores })
+  }
+
+  /** Series that were deleted are forgotten; their places in the second stage go to series that wait for one. */
   #reclaim(): void {
     if (this.#lookedAt >= this.#known) this.#lookedAt = 0
     const until = Math.min(this.#known, this.#lookedAt + LOOKED_AT)
     let freed = 0
     for (let id = this.#lookedAt; id < until; id++) {
-      if (!this.#detector.hasSeasons(id) || this.#options.labelsOf(id).length > 0) continue
+      if (!this.#detector.knows(id) || this.#options.labelsOf(id).length > 0) continue
       this.#detector.forget(id)
       freed++
     }

@@ -205,6 +205,11 @@ export class Detector {
     return seated
   }
 
+  /** Whether a sample of this series was seen since it was last forgotten. */
+  knows(series: number): boolean {
+    return series < this.#capacity && this.#rows16[series * WIDTH16 + SEEN]! > 0
+  }
+
   /** Whether the state of this series has a place in the second stage. */
   hasSeasons(series: number): boolean {
     return series < this.#capacity && this.#slots[series]! > 0
