@@ -2,6 +2,7 @@
 import type { Log } from '../base/log.ts'
 import type { Scheduler } from '../base/scheduler.ts'
 import type { Telemetry } from '../base/telemetry.ts'
+import type { Millis } from '../base/time.ts'
 import type { Database } from '../storage/database.ts'
 import type { ScalingConfig } from './config.ts'
 import { type DriverTools, driversOf } from './drivers/drivers.ts'
@@ -10,6 +11,7 @@ import type { ScalingSources } from './observe.ts'
 import { openPolicies, type Policies } from './policies.ts'
 import { openScalingStore, type ScalingStore } from './store.ts'
 import { withMarket } from './targets.ts'
+import { type TimelinePoint, timelineOf } from './timeline.ts'
 
 export { carriedOut, type Decide, decide, newState, type Outcome, type ScalerState } from './decide.ts'
 export type { PlatformInstance, PlatformPort, Told } from './drivers/platform.ts'
@@ -51,6 +53,8 @@ export interface Scaling {
   readonly manager: Manager
   readonly policies: Policies
   readonly store: ScalingStore
+  /** Demand, instances and capacity of a target at `from`, `from + stepMs`, … `until`. */
+  timeline(target: string, from: Millis, until: Millis, stepMs: Millis): Promise<TimelinePoint[]>
   close(): Promise<void>
 }
 
@@ -75,6 +79,8 @@ export function startScaling(options: ScalingOptions): Scaling {
     manager,
     policies,
     store,
+    timeline: (name, from, until, stepMs) =>
+      timelineOf(manager.view(name).settings, options.sources, from, until, stepMs),
     async close() {
       await manager.close()
       drivers.close()

@@ -27,7 +27,7 @@ import type { TargetSettings } from './targets.ts'
 export interface ScalingEvent {
   readonly at: Millis
   readonly target: string
-  /** `scale_up`, `failed`, `paused`: a verb for the chart. */
+  /** `grows to 4`, `could not be scaled`, `paused`: what the chart says after the target's name. */
   readonly action: string
   readonly detail: string
 }
@@ -93,6 +93,10 @@ interface Live {
   retry: Cancel | null
   awaiting: { decision: string; action: Decision['action']; wanted: number; since: Millis } | null
   usedAt: number | null
+  /** Instances that were seen ready, by id and since when; null before the first look. */
+  known: Set<string> | null
+  /** How long starts took that ended since the last cycle, ms. */
+  startUps: number[]
   lane: Promise<unknown>
   readonly count: Instruments
 }
@@ -108,6 +112,7 @@ const WATCH_MS = SECOND
 const READY_WITHIN_MS = 15 * MINUTE
 const RETRY_MS = SECOND
 const RETRY_MAX_MS = 5 * MINUTE
+const STARTS_KEPT = 100
 const CLEAN_EVERY_MS = 10 * MINUTE
 /** A gap in watching longer than this was not seen: nothing is said of what ran meanwhile. */
 const UNSEEN_MS = 5 * MINUTE
@@ -150,6 +155,8 @@ export function startManager(deps: ManagerDeps) {
       retry: null,
       awaiting: null,
       usedAt: null,
+      known: null,
+      startUps: [],
       lane: Promise.resolve(),
       count: {
         decisions: { scale_up: decided('scale_up'), scale_down: decided('scale_down'), maintain: decided('maintain') },
@@ -205,6 +212,7 @@ export function startManager(deps: ManagerDeps) {
       globalMax: maxInstances,
       pause: store.pause(settings.name, now),
       hold: store.hold(settings.name, now),
+      cycleMs: config().evaluationInterval * SECOND,
     }
   }
 
@@ -242,6 +250,7 @@ export function startManager(deps: ManagerDeps) {
         live.driverProblem = null
       }
       live.observed = observed
+      learnStarts(live, observed)
       account(live, observed)
       settle(live, observed)
       return observed
@@ -251,11 +260,28 @@ export function startManager(deps: ManagerDeps) {
       if (live.driverProblem === null) {
         const now = clock.now()
         log.warn('the provider of a target gives nothing', { target: live.settings.name, why: messageOf(error) })
-        deps.onEvent({ at: now, target: live.settings.name, action: 'provider_fails', detail: messageOf(error) })
+        deps.onEvent({
+          at: now,
+          target: live.settings.name,
+          action: 'has a provider that fails',
+          detail: messageOf(error),
+        })
       }
       live.driverProblem = messageOf(error)
       throw error
     }
+  }
+
+  /** A start that ended since the last look tells how long one takes. Those that control did not see begin tell it too. */
+  function learnStarts(live: Live, observed: Observed): void {
+    const ready = observed.instances.filter(({ state, readyAt }) => state === 'ready' && readyAt !== null)
+    const { known } = live
+    live.known = new Set(ready.map(({ id, readyAt }) => `${id} ${readyAt}`))
+    if (known === null) return
+    for (const { id, readyAt, startedAt } of ready) {
+      if (startedAt !== null && !known.has(`${id} ${readyAt}`)) live.startUps.push(Math.max(0, readyAt! - startedAt))
+    }
+    live.startUps.splice(0, live.startUps.length - STARTS_KEPT)
   }
 
   /** Adds what ran since the last look to the hours of the target. */
@@ -287,7 +313,7 @@ export function startManager(deps: ManagerDeps) {
       tx(store.db, () => {
         const detail = `not there within ${READY_WITHIN_MS / MINUTE} min`
         store.addStep(awaiting.decision, 'failed', detail, now)
-        deps.onEvent({ at: now, target: live.settings.name, action: 'failed', detail })
+        deps.onEvent({ at: now, target: live.settings.name, action: 'did not get ready', detail })
       })
     }
   }
@@ -340,7 +366,8 @@ export function startManager(deps: ManagerDeps) {
       problems.add(line)
       if (problems.size > 100) problems.clear()
     }
-    const seen = await observationOf(live.settings, observed, enabled, sources, maxAgeMs, now, problem)
+    const read = await observationOf(live.settings, observed, enabled, sources, maxAgeMs, now, problem)
+    const seen = live.startUps.length === 0 ? read : { ...read, startUps: [...live.startUps] }
     const row = store.target(live.settings.name)
     const outcome = decide(row.state, seen, settings, now)
     const decision =
@@ -352,6 +379,7 @@ export function startManager(deps: ManagerDeps) {
     const { now, row, seen, state, decision, enabled } = await evaluate(live)
     live.seen = seen
     live.last = decision
+    live.startUps = []
     live.count.decisions[decision.action].add()
     const acts = decision.action !== 'maintain'
     const versions = Object.fromEntries(enabled.map(({ name, version }) => [name, version]))
@@ -382,8 +410,9 @@ export function startManager(deps: ManagerDeps) {
   }
 
   function tell(live: Live, decision: Decision, now: Millis): void {
-    const { action, reason } = decision
-    deps.onEvent({ at: now, target: live.settings.name, action, detail: reason })
+    const { action, wanted, reason } = decision
+    const verb = action === 'scale_up' ? 'grows' : 'shrinks'
+    deps.onEvent({ at: now, target: live.settings.name, action: `${verb} to ${wanted}`, detail: reason })
   }
 
   // ------------------------------------------------------------------------------------------------ acting
@@ -429,7 +458,8 @@ export function startManager(deps: ManagerDeps) {
     tx(store.db, () => {
       store.addStep(decision, 'failed', messageOf(error), now)
       // Said when it begins; the series and the decision go on saying it.
-      if (first) deps.onEvent({ at: now, target: live.settings.name, action: 'failed', detail: messageOf(error) })
+      if (first)
+        deps.onEvent({ at: now, target: live.settings.name, action: 'could not be scaled', detail: messageOf(error) })
     })
     if (error instanceof Fenced) {
       live.driverProblem = messageOf(error)

@@ -60,6 +60,11 @@ export function combineOf(name: string, target: TargetSettings): Combine {
   return 'mean'
 }
 
+function meanCpu({ instances }: Observed): number | null {
+  const values = instances.flatMap(({ state, cpu }) => (state === 'ready' && cpu !== null ? [cpu] : []))
+  return values.length === 0 ? null : values.reduce((a, b) => a + b, 0) / values.length
+}
+
 /** The observation of one cycle. An expression that cannot be evaluated is a missing metric, and told to `onProblem`. */
 export async function observationOf(
   target: TargetSettings,
@@ -71,7 +76,13 @@ export async function observationOf(
   onProblem: (name: string, why: string) => void,
 ): Promise<Observation> {
   const asked = new Map<string, Promise<number | null>>()
-  const read = (name: string): Promise<number | null> => {
+  // Where nobody pushes the CPU of a target, its driver may measure it, instance by instance.
+  const measured = meanCpu(observed)
+  const read = async (name: string): Promise<number | null> => {
+    const isCpu = expressionOf(name, target) === expressionOf(target.cpu, target)
+    return (await stored(name)) ?? (isCpu ? measured : null)
+  }
+  const stored = (name: string): Promise<number | null> => {
     const expr = expressionOf(name, target)
     let answer = asked.get(expr)
     if (!answer) {

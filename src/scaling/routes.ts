@@ -12,6 +12,7 @@ import { audit } from '../storage/audit.ts'
 import type { Database } from '../storage/database.ts'
 import { once } from '../storage/idempotency.ts'
 import type { ScalingConfig } from './config.ts'
+import type { Scaling } from './index.ts'
 import { boundsOf } from './limits.ts'
 import type { Manager, TargetView } from './manager.ts'
 import type { Action, Policy } from './model.ts'
@@ -54,6 +55,7 @@ export interface ScalingRoutesDeps {
   readonly store: ScalingStore
   readonly config: () => ScalingConfig
   readonly scheduler: Scheduler
+  readonly timeline: Scaling['timeline']
 }
 
 const base = '/api/v1/auto-scaling'
@@ -311,6 +313,44 @@ function engineRoutes(deps: ScalingRoutesDeps): Route[] {
     }),
     route({
       method: 'GET',
+      path: `${base}/timeline`,
+      access: 'viewer',
+      tag,
+      summary: 'Demand, capacity and instances over time, with what is forecast and planned',
+      query: Type.Object({
+        target: TargetQuery,
+        since: Type.Optional(Time),
+        until: Type.Optional(Time),
+        step: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400, description: 'Seconds.' })),
+      }),
+      data: TimelineSchema,
+      async handler({ query }) {
+        const name = targetOf(deps, query.target)
+        const now = clock.now()
+        const { since = now - 4 * HOUR, until = now } = period(query)
+        if (until <= since) throw invalid([{ path: 'until', message: 'must be after since' }])
+        const stepMs = query.step === undefined ? niceStep(until - since) : query.step * SECOND
+        if ((until - since) / stepMs > POINTS_MAX) {
+          throw invalid([
+            { path: 'step', message: `must be at least ${Math.ceil((until - since) / stepMs / POINTS_MAX)}` },
+          ])
+        }
+        const points = await deps.timeline(name, Math.ceil(since / stepMs) * stepMs, until, stepMs)
+        const { last } = manager.view(name)
+        return {
+          data: {
+            step: stepMs / SECOND,
+            points: points.map(({ at, ...values }) => ({ t: toIso(at), ...values })),
+            forecast: (last?.forecast ?? []).map(({ at, value, lower, upper, coverage }) => {
+              return { target_time: toIso(at), value, lower, upper, coverage }
+            }),
+            plan: planJson(last),
+          },
+        }
+      },
+    }),
+    route({
+      method: 'GET',
       path: `${base}/metrics`,
       access: 'viewer',
       tag,
@@ -373,6 +413,31 @@ function engineRoutes(deps: ScalingRoutesDeps): Route[] {
     }),
   ]
 }
+
+const POINTS_MAX = 2000
+const POINTS_WANTED = 240
+const STEPS_S = [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400]
+
+function niceStep(spanMs: Millis): Millis {
+  return (STEPS_S.find((step) => spanMs / SECOND / step <= POINTS_WANTED) ?? 86_400) * SECOND
+}
+
+const TimelineSchema = Type.Object({
+  step: Type.Number({ description: 'Seconds.' }),
+  points: Type.Array(
+    Type.Object({
+      t: Time,
+      demand: NullableNumber,
+      ready: NullableNumber,
+      wanted: NullableNumber,
+      capacity: Type.Union([Type.Number(), Type.Null()], {
+        description: 'What the ready instances served within the limit, as learnt by then.',
+      }),
+    }),
+  ),
+  forecast: TraceSchema.properties.forecast,
+  plan: TraceSchema.properties.plan,
+})
 
 const LATE_CYCLES = 3
 

@@ -11,9 +11,11 @@ export type View =
   | { readonly kind: 'metric'; readonly name: string }
   | { readonly kind: 'insights'; readonly id: string | null }
   | { readonly kind: 'alerts'; readonly page: AlertsPage; readonly id: string | null }
+  | { readonly kind: 'scaling'; readonly page: ScalingPage; readonly id: string | null }
   | { readonly kind: 'login' }
   | { readonly kind: 'missing' }
 
+export type ScalingPage = 'scaling' | 'decisions' | 'policies'
 export type AlertsPage = 'alerts' | 'rules' | 'channels' | 'silences' | 'deliveries'
 
 export const view = computed((): View => viewOf(address.value.pathname))
@@ -25,12 +27,17 @@ export function viewOf(path: string): View {
   if (path === '/ops/metrics') return { kind: 'metrics' }
   if (path === '/ops/insights') return { kind: 'insights', id: null }
   const alerting = /^\/ops\/(?:(alerts|rules)(?:\/([^/]+))?|(channels|silences|deliveries))$/.exec(path)
+  const scaling = /^\/ops\/scaling(?:\/(policies)|\/(decisions|policies)\/([^/]+))?$/.exec(path)
   const insight = /^\/ops\/insights\/([^/]+)$/.exec(path)?.[1]
   const name = /^\/ops\/metrics\/([^/]+)$/.exec(path)?.[1]
   try {
     if (alerting) {
       const page = (alerting[1] ?? alerting[3]) as AlertsPage
       return { kind: 'alerts', page, id: alerting[2] === undefined ? null : decodeURIComponent(alerting[2]) }
+    }
+    if (scaling) {
+      const page = (scaling[1] ?? scaling[2] ?? 'scaling') as ScalingPage
+      return { kind: 'scaling', page, id: scaling[3] === undefined ? null : decodeURIComponent(scaling[3]) }
     }
     if (insight) return { kind: 'insights', id: decodeURIComponent(insight) }
     if (name) return { kind: 'metric', name: decodeURIComponent(name) }

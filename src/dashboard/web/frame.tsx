@@ -68,6 +68,9 @@ function TopBar() {
         <a href="/ops/alerts" aria-current={kind === 'alerts' ? 'page' : undefined}>
           Alerts <Unacknowledged />
         </a>
+        <a href="/ops/scaling" aria-current={kind === 'scaling' ? 'page' : undefined}>
+          Scaling
+        </a>
         <a href="/ops/metrics" aria-current={kind === 'metrics' || kind === 'metric' ? 'page' : undefined}>
           Metrics
         </a>
@@ -176,7 +179,13 @@ function keysOpen(open: boolean) {
 
 let prefix = 0
 /** After `g`. */
-const GOALS: Readonly<Record<string, string>> = { o: '/ops', a: '/ops/alerts', e: '/ops/metrics', i: '/ops/insights' }
+const GOALS: Readonly<Record<string, string>> = {
+  o: '/ops',
+  a: '/ops/alerts',
+  s: '/ops/scaling',
+  e: '/ops/metrics',
+  i: '/ops/insights',
+}
 
 /** Nobody types or holds a modifier. */
 function isFree(event: KeyboardEvent): boolean {
@@ -219,6 +228,7 @@ const KEYS: readonly (readonly [keys: readonly string[], what: string])[] = [
   [['?'], 'These keys'],
   [['g', 'o'], 'Overview'],
   [['g', 'a'], 'Alerts'],
+  [['g', 's'], 'Scaling'],
   [['g', 'e'], 'Metrics'],
   [['g', 'i'], 'Insights'],
   [['/'], 'Search'],

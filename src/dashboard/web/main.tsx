@@ -4,6 +4,7 @@ import './styles/tokens.css'
 import './styles/components.css'
 import './styles/app.css'
 import './alerts/alerts.css'
+import './scaling/scaling.css'
 import { signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { Component, render } from 'preact'
@@ -16,6 +17,7 @@ import { startLive, state } from './live.ts'
 import { Login } from './login.tsx'
 import { Metrics } from './metrics.tsx'
 import { Overview } from './overview.tsx'
+import { Scaling } from './scaling/lazy.tsx'
 import { startTheme } from './theme.ts'
 
 /** Loading is shown only when it lasts: an answer within 300 ms should not flash grey boxes. */
@@ -35,6 +37,7 @@ function App() {
         {current.kind === 'metric' && <Metrics name={current.name} key={current.name} />}
         {current.kind === 'insights' && <InsightsPage id={current.id} />}
         {current.kind === 'alerts' && <Alerting page={current.page} id={current.id} />}
+        {current.kind === 'scaling' && <Scaling page={current.page} id={current.id} />}
         {current.kind === 'missing' && (
           <main id="main" class="page">
             <h1>There is no such page.</h1>
@@ -54,6 +57,7 @@ function titleOf(): string {
   if (current.kind === 'metric') return current.name
   if (current.kind === 'insights') return 'Insights'
   if (current.kind === 'alerts') return alertsTitle(current.page, current.id)
+  if (current.kind === 'scaling') return scalingTitle(current.page, current.id)
   if (current.kind === 'metrics') return 'Metrics'
   const status = state.value?.headline.status
   return status === 'degraded' || status === 'critical'
@@ -64,6 +68,11 @@ function titleOf(): string {
 function alertsTitle(page: string, id: string | null): string {
   const name = page[0]!.toUpperCase() + page.slice(1)
   return page === 'rules' && id ? `${id} · ${name}` : name
+}
+
+function scalingTitle(page: string, id: string | null): string {
+  if (page === 'policies') return id ? `${id} · Policies` : 'New policy'
+  return page === 'decisions' ? 'Decision · Scaling' : 'Scaling'
 }
 
 /** A fault of the page itself: said, with the way out; never a blank page. */

@@ -152,7 +152,7 @@ export function Instances() {
           </div>
         </div>
         <p class="note soft load">
-          Market and scaling are not installed in this version: no instance is added or removed.
+          <Scaled />
         </p>
         {processes.length > 0 && (
           <ul class="sub">
@@ -163,6 +163,26 @@ export function Instances() {
         )}
       </div>
     </section>
+  )
+}
+
+/** What scaling did last, or that it has nothing to do. */
+function Scaled() {
+  const instances = state.value?.instances
+  const last = instances?.last_decision ?? null
+  if (!instances || instances.current === null) return <>No instances are kept here.</>
+  const wanted = instances.target !== null && instances.target !== instances.current
+  return (
+    <>
+      {instances.current} {wanted ? `of ${instances.target} wanted` : 'as wanted'}.{' '}
+      {last ? (
+        <a href={`/ops/scaling/decisions/${encodeURIComponent(last.id)}`} title={last.reason}>
+          {last.current_instances} to {last.target_instances} at {moment(Date.parse(last.created_at), now.value)}
+        </a>
+      ) : (
+        <a href="/ops/scaling">Nothing was scaled yet.</a>
+      )}
+    </>
   )
 }
 
