@@ -82,13 +82,10 @@ describe.skipIf(chromium === null)('the pages of scaling', () => {
   }
   async function clean(page: Page) {
     await page.evaluate(axe)
-    const found = await page.evaluate(async () => {
-      // biome-ignore lint/suspicious/noExplicitAny: axe puts itself there
-      const { violations } = await (globalThis as any).axe.run(document, {
-        runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'],
-      })
-      return violations.map((v: { id: string; nodes: { html: string }[] }) => `${v.id}: ${v.nodes[0]?.html}`)
-    })
+    const found = await page.evaluate(
+      `axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] })
+        .then(({ violations }) => violations.map((v) => v.id + ': ' + v.nodes[0]?.html))`,
+    )
     expect(found).toEqual([])
   }
 
@@ -121,7 +118,7 @@ describe.skipIf(chromium === null)('the pages of scaling', () => {
     await clean(dark)
     const phone = await open('/ops/scaling?target=web', { viewport: { width: 390, height: 844 } })
     await phone.waitForSelector('.decision')
-    expect(await phone.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true)
+    expect(await phone.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true)
     await shot(phone, 'scaling-phone')
   })
 
