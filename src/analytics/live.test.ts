@@ -265,7 +265,7 @@ describe('what detection says as metrics', () => {
     await scheduler.run(60_000)
     const note = notes.find((n) => n.kind === 'scores')!
     expect(note.kind === 'scores' && note.scores.map((s) => s.metric)).toEqual(['system.cpu_usage'])
-    const { score } = (note as { scores: { score: number }[] }).scores[0]!
+    const score = note.kind === 'scores' ? note.scores[0]!.score : 0
     expect(score).toBeGreaterThan(0.5)
     expect(score).toBeLessThanOrEqual(1)
     live.close()

@@ -75,6 +75,16 @@ describe.skipIf(chromium === null)('analytics on the page', () => {
         { metric_name: 'system.disk_usage', value: 70 + (at - hours[0]!) / 36e5, at, labels },
       ]),
     )
+    await push(
+      ['a', 'b'].flatMap((host) =>
+        hours.slice(-240).map((at) => ({
+          metric_name: 'shop_queue',
+          value: (host === 'b' ? 500 : 50) + Math.sin(at),
+          at,
+          labels: { host },
+        })),
+      ),
+    )
     const regular = Array.from({ length: 260 }, (_, i) => now - 50 * MIN + i * 10_000)
     const shop = (name: string, times: readonly number[], level: number) =>
       times.map((at) => ({ metric_name: name, value: level + Math.sin(at / 30_000) + Math.sin(at), at }))
@@ -185,6 +195,25 @@ describe.skipIf(chromium === null)('analytics on the page', () => {
     expect(await quality.getByRole('row').count()).toBe(5)
     await page.getByRole('region', { name: 'Forecast by horizon' }).getByText('horizon 120 min').waitFor()
     await picture(page, 'metric')
+  })
+
+  test('series of one metric are forecast each: the one that is chosen is drawn', async () => {
+    const ofB = `${API}/predictions?metric_name=shop_queue&labels=${encodeURIComponent('{"host":"b"}')}`
+    await platform.request('POST', `${API}/generate-insights`)
+    await eventually(
+      () => platform.request('GET', ofB),
+      ({ json }) => json.data.length > 0,
+      30_000,
+    )
+    const page = await open('/ops/metrics/shop_queue?range=3h')
+    await page.getByText('2 series of this metric are forecast, each for itself: choose one below.').waitFor()
+    await page.getByRole('button', { name: 'host="b"' }).click()
+    const table = page.getByRole('region', { name: 'Forecast by horizon' })
+    await table.getByText('horizon 60 min').waitFor()
+    const near = table.getByRole('row', { name: /horizon 15 min/ })
+    expect(await near.textContent()).toMatch(/(49|50)\d|Withdrawn/)
+    await picture(page, 'series')
+    expect(await violations(page)).toEqual([])
   })
 
   test('a withdrawn forecast has no band, and says why', async () => {
