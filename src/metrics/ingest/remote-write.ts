@@ -96,8 +96,15 @@ export class RemoteWriteDecoder {
       // One TimeSeries, [at, end).
       let length = bytes[at++]!
       if (length > 127 || at > size) {
-        length = readLength(bytes, at - 1, size)
-        at += lengthSize(length) - 1
+        // Two bytes, as nearly every series has them, without a call.
+        const more = bytes[at]!
+        if (at < size && more > 0 && more < 128) {
+          length = (length & 127) | (more << 7)
+          at++
+        } else {
+          length = readLength(bytes, at - 1, size)
+          at += lengthSize(length) - 1
+        }
       }
       const end = at + length
       if (end > size) throw broken('a series runs past the end', at)
@@ -261,10 +268,11 @@ function grown<T extends Uint32Array | Float64Array>(old: T, room: number): T {
 /** A length of more than one byte, at most 32 bits; the caller advances by `lengthSize`. */
 function readLength(bytes: Uint8Array, from: number, end: number): number {
   let value = 0
-  for (let i = 0; i < 5; i++) {
+  let unit = 1
+  for (let i = 0; i < 5; i++, unit *= 128) {
     if (from + i >= end) throw broken('a length is cut off', from)
     const byte = bytes[from + i]!
-    value += (byte & 127) * 2 ** (7 * i)
+    value += (byte & 127) * unit
     if (byte < 128) {
       // An overlong form would take more bytes than `lengthSize` says.
       if (i > 0 && byte === 0) break

@@ -8,8 +8,9 @@
  *             2 copy of 1 to 64 bytes, offset of 16 bits
  *             3 copy of 1 to 64 bytes, offset of 32 bits
  *
- * Copies move eight bytes at a time and may write up to SLACK bytes past their end, into room that the next element
- * overwrites: the target must be that much longer than the declared size.
+ * Short runs are moved sixteen bytes at a time, as two 64-bit words (which V8 keeps in registers), and may write up to
+ * SLACK bytes past their end, into room that the next element overwrites: the target must be that much longer than the
+ * declared size. A loop over eight bytes costs half as much again: where it ends cannot be predicted.
  */
 import { AppError, badRequest } from '../../base/errors.ts'
 
@@ -45,10 +46,8 @@ export function uncompress(source: Uint8Array, target: Uint8Array): number {
       if (at + length > end) throw broken('a literal runs past the end', at)
       if (out + length > size) throw broken('there is more than the declared size', at)
       if (length <= 16 && at + 16 <= end) {
-        to.setUint32(out, from.getUint32(at, true), true)
-        to.setUint32(out + 4, from.getUint32(at + 4, true), true)
-        to.setUint32(out + 8, from.getUint32(at + 8, true), true)
-        to.setUint32(out + 12, from.getUint32(at + 12, true), true)
+        to.setBigUint64(out, from.getBigUint64(at, true), true)
+        to.setBigUint64(out + 8, from.getBigUint64(at + 8, true), true)
       } else if (length < 64) {
         for (let i = 0; i < length; i++) target[out + i] = source[at + i]!
       } else {
@@ -76,11 +75,19 @@ export function uncompress(source: Uint8Array, target: Uint8Array): number {
     if (out + length > size) throw broken('there is more than the declared size', at)
     const stop = out + length
     if (offset >= 8) {
-      let source8 = out - offset
-      for (let target8 = out; target8 < stop; target8 += 8) {
-        to.setUint32(target8, to.getUint32(source8, true), true)
-        to.setUint32(target8 + 4, to.getUint32(source8 + 4, true), true)
-        source8 += 8
+      // Word after word: a copy may reach into what it has just written.
+      const back = out - offset
+      to.setBigUint64(out, to.getBigUint64(back, true), true)
+      to.setBigUint64(out + 8, to.getBigUint64(back + 8, true), true)
+      if (length > 16) {
+        to.setBigUint64(out + 16, to.getBigUint64(back + 16, true), true)
+        to.setBigUint64(out + 24, to.getBigUint64(back + 24, true), true)
+        if (length > 32) {
+          to.setBigUint64(out + 32, to.getBigUint64(back + 32, true), true)
+          to.setBigUint64(out + 40, to.getBigUint64(back + 40, true), true)
+          to.setBigUint64(out + 48, to.getBigUint64(back + 48, true), true)
+          to.setBigUint64(out + 56, to.getBigUint64(back + 56, true), true)
+        }
       }
     } else {
       for (let i = out; i < stop; i++) target[i] = target[i - offset]!
