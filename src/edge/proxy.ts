@@ -5,7 +5,7 @@
  *      ▲                                                   │
  *      └── nothing was sent, or it may be repeated ────────┘
  *
- * Bodies and answers stream, with back-pressure. A request is tried again only while no answer has begun, and only when
+ * Large bodies and answers stream, with back-pressure. A request is tried again only while no answer has begun, and only when
  * nothing of it was sent, or its method is idempotent, or it carries an `Idempotency-Key`; a body must be small enough
  * to be held for that. A client that goes away takes its request to the process with it.
  */
@@ -58,7 +58,7 @@ export const AWAY_WAIT_MS = 2_000
 export const RETRY_PAUSE_MS = 50
 /** Most times that a request which may have arrived is sent. */
 const REPEATS_MAX = 3
-/** Largest body that is held to be sent again. */
+/** Largest body that is held until it is whole. */
 const HELD_BYTES_MAX = 64 * 1024
 /** How long, after an early answer, what the client still sends is thrown away, so that it gets to read the answer. */
 const DISCARD_MS = 2_000
@@ -76,7 +76,9 @@ export function proxyRequest(context: ProxyContext, incoming: Incoming, done: (e
   const length = Number(request.headers['content-length'] ?? 0)
   const hasBody = isChunked || length > 0
   const mayRepeat = IDEMPOTENT.has(request.method!) || request.headers['idempotency-key'] !== undefined
-  const isHeld = hasBody && !isChunked && mayRepeat && length <= HELD_BYTES_MAX
+  // A small body goes up in one piece once it is whole: half the cost of a stream, no process waits for a slow client,
+  // and one that is just going away can be left for another.
+  const isHeld = hasBody && !isChunked && length <= HELD_BYTES_MAX
 
   const began = scheduler.clock.monotonic()
   let phase: 'picking' | 'sending' | 'waiting' | 'answering' | 'done' = 'picking'
@@ -110,7 +112,7 @@ export function proxyRequest(context: ProxyContext, incoming: Incoming, done: (e
     const chunks: Buffer[] = []
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
     request.on('end', () => {
-      held = Buffer.concat(chunks)
+      held = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
       if (phase === 'sending') pick()
     })
   }

@@ -413,10 +413,24 @@ describe('limits', () => {
       })
     })
     const client = raw(port)
-    client.socket.write('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc')
+    client.socket.write('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\nabc')
     await until(() => client.received().includes('body_too_slow'))
     expect(client.received()).toMatch(/^HTTP\/1\.1 408 /)
     await until(() => aborted)
+  })
+
+  test('a small body that does not become whole is refused, and no process hears of it', async () => {
+    const { port, backend } = await edgeWith({ bodyIdleTimeout: 1 })
+    let asked = 0
+    await backend((_, response) => {
+      asked++
+      response.end()
+    })
+    const client = raw(port)
+    client.socket.write('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc')
+    await until(() => client.received().includes('body_too_slow'))
+    expect(client.received()).toMatch(/^HTTP\/1\.1 408 /)
+    expect(asked).toBe(0)
   })
 
   test('a client that does not read its answer is cut off', async () => {

@@ -7,7 +7,7 @@
  */
 import { createHash } from 'node:crypto'
 import { chmodSync } from 'node:fs'
-import { STATUS_CODES } from 'node:http'
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fastify from 'fastify'
@@ -20,6 +20,7 @@ import { SECOND } from '../base/time.ts'
 import type { Authenticator } from './auth.ts'
 import { authorize, principalOf, sameOrigin } from './auth.ts'
 import { decompress, parseJson } from './body.ts'
+import { serveDirect } from './direct.ts'
 import { openApi } from './openapi.ts'
 import type { Rate } from './rate-limit.ts'
 import { rateLimiter } from './rate-limit.ts'
@@ -81,6 +82,8 @@ export interface Server {
 type AnyRoute = RouteShape<never, never, never, never> & {
   handler(request: RequestContext<unknown, unknown, unknown>): Promise<Reply<unknown>> | Reply<unknown>
 }
+/** What the stages of every route want of a request. */
+type Asked = Pick<FastifyRequest, 'id' | 'method' | 'url' | 'headers' | 'raw'>
 interface State {
   principal: Principal | null
   ifMatch: number | null
@@ -120,15 +123,12 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     }),
   )
 
-  const states = new WeakMap<FastifyRequest, State>()
+  const states = new WeakMap<Asked, State>()
   const app: FastifyInstance = fastify({
     logger: false,
     bodyLimit: options.limits().bodyBytes,
     routerOptions: { maxParamLength: 500, ignoreTrailingSlash: true },
-    genReqId: (raw) => {
-      const given = raw.headers['x-request-id']
-      return typeof given === 'string' && /^[\w.:-]{1,128}$/.test(given) ? given : newId(clock.now())
-    },
+    genReqId: (raw) => requestIdOf(raw, clock.now()),
     // Longer than front keeps a connection idle: the side that sends is the side that closes.
     keepAliveTimeout: 120_000,
     return503OnClosing: false,
@@ -157,13 +157,13 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({ ...HEADERS, 'x-request-id': request.id })
   })
-  app.addHook('onResponse', async (request, reply) => {
-    const { statusCode: status, elapsedTime: ms } = reply
+  app.addHook('onResponse', async (request, reply) => answered(request, reply.statusCode, reply.elapsedTime))
+  function answered(request: Asked, status: number, ms: number) {
     answers[Math.floor(status / 100) - 2]?.add()
     duration.observe(ms / 1000)
     const who = states.get(request)?.principal?.name
     log.debug('request', { requestId: request.id, method: request.method, path: pathOf(request), status, ms, who })
-  })
+  }
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply))
   app.setNotFoundHandler((request, reply) =>
     sendError(notFound('route_not_found', 'There is no such route.'), request, reply),
@@ -181,7 +181,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
    * A fault is logged each time. What a room says in its own words (the disk is full) may be said to thousands of
    * requests a second: one line a second for each kind.
    */
-  function noteFailure(request: FastifyRequest, problem: AppError, error: unknown) {
+  function noteFailure(request: Asked, problem: AppError, error: unknown) {
     const about = {
       requestId: request.id,
       method: request.method,
@@ -205,10 +205,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   }
 
   /** Everything that can be refused before the body is read. Waits only where who calls has to be asked elsewhere. */
-  function admit(
-    shape: RouteShape<never, never, never, never> | ForeignShape,
-    request: FastifyRequest,
-  ): void | Promise<void> {
+  function admit(shape: RouteShape<never, never, never, never> | ForeignShape, request: Asked): void | Promise<void> {
     let found: ReturnType<typeof principalOf>
     try {
       found = principalOf(request.headers, authenticator)
@@ -222,7 +219,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   }
 
   /** A credential that does not hold. A page that is open to all stays open to those whose session has ended. */
-  function notHeld(shape: { readonly access: string }, request: FastifyRequest, error: unknown): null {
+  function notHeld(shape: { readonly access: string }, request: Asked, error: unknown): null {
     if (error instanceof AppError && error.status === 401) spend(addressOf(request), options.limits().perAddress)
     if (shape.access !== 'open' || !(error instanceof AppError)) throw error
     return null
@@ -230,7 +227,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
 
   function admitKnown(
     shape: RouteShape<never, never, never, never> | ForeignShape,
-    request: FastifyRequest,
+    request: Asked,
     principal: Principal | null,
   ): void {
     const headers = request.headers
@@ -248,8 +245,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   }
 
   function context<P, Q, B>(
-    request: FastifyRequest,
-    reply: FastifyReply,
+    request: Asked,
+    reply: Pick<FastifyReply, 'raw'>,
     params: P,
     query: Q,
     body: B,
@@ -345,6 +342,44 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     return reply.send(JSON.stringify({ success: true, data: answer.data, message: answer.message, timestamp }))
   }
 
+  function admitForeign(shape: ForeignShape, request: Asked): void | Promise<void> {
+    const checkType = () => {
+      if (shape.consumes && shape.consumes.length > 0 && !shape.consumes.includes(mediaTypeOf(request))) {
+        throw unsupported(shape.consumes)
+      }
+    }
+    const admitted = admit(shape, request)
+    return admitted instanceof Promise ? admitted.then(checkType) : checkType()
+  }
+
+  /** Requests of `direct` routes do not come to the framework. */
+  function takeDirect(shape: ForeignShape, raw: IncomingMessage, response: ServerResponse): void {
+    const began = clock.monotonic()
+    const request: Asked = {
+      id: requestIdOf(raw, clock.now()),
+      method: raw.method!,
+      url: raw.url!,
+      headers: raw.headers as FastifyRequest['headers'],
+      raw,
+    }
+    response.on('finish', () => answered(request, response.statusCode, clock.monotonic() - began))
+    serveDirect(raw, response, {
+      shape,
+      bodyLimitBytes: shape.bodyLimitBytes ?? options.limits().bodyBytes,
+      headers: { ...HEADERS, 'x-request-id': request.id },
+      admit: () => admitForeign(shape, request),
+      run: (body) => shape.foreign(context(request, { raw: response }, {}, new URLSearchParams(), body, body)),
+      failure(error) {
+        const problem = isGone(request, error) ? badRequest('The request broke off.', 'broken_off') : asAppError(error)
+        if (problem.status >= 500) noteFailure(request, problem, error)
+        const own = shape.onError?.(problem, request.id)
+        if (own) return { ...own, headers: { ...errorHeaders(problem), ...own.headers } }
+        const headers = { ...errorHeaders(problem), 'content-type': 'application/json; charset=utf-8' }
+        return { status: problem.status, headers, body: JSON.stringify(errorBody(problem, request.id, clock.now())) }
+      },
+    })
+  }
+
   function addForeign(shape: ForeignShape): void {
     const own = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
       if (isGone(request, error)) return sendError(error, request, reply)
@@ -357,12 +392,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       url: shape.path,
       bodyLimit: shape.bodyLimitBytes ?? options.limits().bodyBytes,
       ...(shape.onError ? { errorHandler: own } : {}),
-      onRequest: async (request) => {
-        await admit(shape, request)
-        if (shape.consumes && shape.consumes.length > 0 && !shape.consumes.includes(mediaTypeOf(request))) {
-          throw unsupported(shape.consumes)
-        }
-      },
+      onRequest: async (request) => admitForeign(shape, request),
       async handler(request, reply) {
         const params = request.params as Record<string, string>
         const raw = (request.body as Uint8Array | undefined) ?? NO_BYTES
@@ -394,6 +424,16 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     else addRoute(shape as unknown as AnyRoute)
   }
 
+  const direct = new Map<string, ForeignShape>()
+  for (const shape of routes) if ('direct' in shape && shape.direct) direct.set(`${shape.method} ${shape.path}`, shape)
+  const [framework] = app.server.listeners('request') as [(request: IncomingMessage, response: ServerResponse) => void]
+  app.server.removeAllListeners('request')
+  app.server.on('request', (request, response) => {
+    const shape = direct.get(`${request.method} ${request.url}`)
+    if (shape) takeDirect(shape, request, response)
+    else framework(request, response)
+  })
+
   return {
     openApi: document,
     async listen(at) {
@@ -420,7 +460,7 @@ export function errorBody(problem: AppError, requestId: string, now: number) {
 }
 
 /** A client that goes away in the middle of its body, or of the work for it, is no fault of the platform. */
-function isGone({ raw }: FastifyRequest, error: unknown): boolean {
+function isGone({ raw }: Asked, error: unknown): boolean {
   if (raw.destroyed && !raw.complete) return true
   return raw.socket.destroyed && (error as { name?: unknown } | null)?.name === 'AbortError'
 }
@@ -451,10 +491,15 @@ function errorHeaders(problem: AppError): Record<string, string> {
 
 // ------------------------------------------------------------------------------------- parts of a request
 
+function requestIdOf({ headers }: IncomingMessage, now: number): string {
+  const given = headers['x-request-id']
+  return typeof given === 'string' && /^[\w.:-]{1,128}$/.test(given) ? given : newId(now)
+}
+
 const NO_FIELDS = { type: 'object', properties: {} }
 const NO_BYTES = new Uint8Array(0)
 
-const pathOf = (request: FastifyRequest) => request.url.split('?', 1)[0]!
+const pathOf = (request: Asked) => request.url.split('?', 1)[0]!
 
 function queryOf(request: FastifyRequest): string {
   const at = request.url.indexOf('?')
@@ -462,7 +507,7 @@ function queryOf(request: FastifyRequest): string {
 }
 
 /** Front overwrites X-Forwarded-For with the address it saw; without front there is only the connection. */
-function addressOf(request: FastifyRequest): string {
+function addressOf(request: Asked): string {
   const forwarded = request.headers['x-forwarded-for']
   return typeof forwarded === 'string' ? forwarded : (request.raw.socket.remoteAddress ?? 'local')
 }
@@ -475,7 +520,7 @@ function readTexts(check: Check | undefined, entries: Iterable<readonly [string,
   return { value, problems }
 }
 
-function mediaTypeOf(request: FastifyRequest): string {
+function mediaTypeOf(request: Asked): string {
   return (request.headers['content-type'] ?? '').split(';', 1)[0]!.trim().toLowerCase()
 }
 
@@ -512,7 +557,7 @@ function readKey(shape: { idempotent?: boolean } | object, headers: FastifyReque
   return key
 }
 
-function fingerprintOf(request: FastifyRequest, raw: Uint8Array): string {
+function fingerprintOf(request: Asked, raw: Uint8Array): string {
   return createHash('sha256').update(`${request.method} ${request.url}\n`).update(raw).digest('base64url')
 }
 

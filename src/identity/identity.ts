@@ -10,7 +10,7 @@
  * so a revocation holds at once in every process that opens the file. The command line opens it too, running server
  * or not. Time is an argument.
  */
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { timingSafeEqual, hash as wholeHash } from 'node:crypto'
 import { conflict, notFound, unauthorized } from '../base/errors.ts'
 import { newId } from '../base/id.ts'
 import { secretToken } from '../base/random.ts'
@@ -350,7 +350,7 @@ function tokenView(row: TokenRow): TokenView {
 }
 
 function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest()
+  return wholeHash('sha256', text, 'buffer')
 }
 
 /** `90d`, `12h`, `30m` in milliseconds; null when it is not such a text. */

@@ -72,6 +72,7 @@ const remoteWrite = (deps: IngestRoutesDeps) =>
     tag: 'metrics',
     summary: 'Prometheus remote write 1.0',
     unmetered: true,
+    direct: true,
     bodyLimitBytes: BODY_MAX,
     async foreign({ headers, body }) {
       checkRemoteWriteHeaders(headers)
