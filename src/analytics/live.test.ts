@@ -12,7 +12,7 @@ import type { Database } from '../storage/database.ts'
 import { type Anomalies, openAnomalies } from './anomalies.ts'
 import { openAnalytics } from './database.ts'
 import { SEASON_BYTES } from './detectors/seasons.ts'
-import { type AnalyticsNote, LiveDetector } from './live.ts'
+import { type AnalyticsNote, LiveDetector, WRITE_MS } from './live.ts'
 import { readState } from './state-file.ts'
 
 const START = Date.UTC(2026, 0, 5)
@@ -82,21 +82,30 @@ describe(`detection in the pipeline (seed ${seed})`, () => {
     const notes: AnalyticsNote[] = []
     const live = start(notes)
     for (const batch of batches()) live.apply(batch)
+    live.close()
     const anomalies = openAnomalies(db)
     const jump = anomalies.events(START + 8 * DAY - HOUR, 10).find((e) => e.startedAt < START + 8 * DAY + HOUR)!
     expect(new Set(jump.members.map((m) => m.labels.n))).toEqual(new Set(['0', '1', '2', '3']))
     expect(jump.members[0]!.labels.n).toBe('0')
     expect(notes.flatMap((n) => (n.kind === 'anomalies' ? n.ids : []))).toHaveLength(rows().length)
+  })
+
+  test('an onset is written half a second later, with what else was raised until then', async () => {
+    const live = start()
+    for (const batch of batches()) live.apply(batch)
+    expect(rows()).toHaveLength(0)
+    await scheduler.run(WRITE_MS)
+    expect(rows().length).toBeGreaterThanOrEqual(4)
     live.close()
   })
 
-  test('killed at any moment and fed again from its position: the same rows, none twice', () => {
+  test('killed at any moment and fed again from its position: the same rows, none twice', async () => {
     const all = batches()
     const whole = start()
     for (const batch of all) whole.apply(batch)
+    whole.close()
     const expected = rows()
     expect(expected.length).toBeGreaterThanOrEqual(4)
-    whole.close()
     db.exec('DELETE FROM anomalies')
     rmSync(join(dir, 'detector.state'))
 
@@ -109,14 +118,16 @@ describe(`detection in the pipeline (seed ${seed})`, () => {
         scheduler.clock.advance(20 * 60_000)
         live.checkpoint()
       }
+      if (next % 150 === 0) await scheduler.run(WRITE_MS)
       if (random.next() < 0.0004) {
-        // Killed: what was not saved is gone, the WAL feeds it again.
+        // Killed, its timers with it: what was not saved is gone, the WAL feeds it again.
+        scheduler = fakeScheduler(scheduler.clock.now())
         live = start()
         next = live.resumeAfter() + 1
       }
     }
-    expect(rows()).toEqual(expected)
     live.close()
+    expect(rows()).toEqual(expected)
   })
 
   test('a damaged state is said, and learning starts anew', () => {
@@ -166,15 +177,17 @@ describe(`detection in the pipeline (seed ${seed})`, () => {
       if (!old.includes(`"${id}"`)) expect(at).toBeGreaterThan((newest.pluck().get(series, old) as number) ?? 0)
   })
 
-  test('what the database refuses waits, and no state covers it', () => {
+  test('what the database refuses waits, and no state covers it', async () => {
     const all = batches()
     const errors: string[] = []
     const live = start([], { ...silentLog, error: (message) => void errors.push(message) })
     const jump = (8 * DAY) / STEP
     for (const batch of all.slice(0, jump)) live.apply(batch)
+    await scheduler.run(WRITE_MS)
     const before = rows().length
     db.pragma('query_only = true')
     for (const batch of all.slice(jump, jump + 30)) live.apply(batch)
+    await scheduler.run(WRITE_MS)
     expect(errors).toHaveLength(1)
     scheduler.clock.advance(HOUR)
     expect(() => live.checkpoint()).toThrow()

@@ -5,8 +5,8 @@
  *                           ▲
  *   sweep every 30 s ───────┘ (series that stopped)
  *
- * Onsets are written when they are raised; the detector's state, which is large, now and then, to a file of its own
- * together with the WAL position it covers (state-file.ts). After a crash the samples behind that position are stepped
+ * Onsets are written a moment after they are raised; the detector's state, which is large, now and then, to a file of
+ * its own together with the WAL position it covers (state-file.ts). After a crash the samples behind that position are stepped
  * again: they raise the same ids, and what is there already is left alone. So a restart relearns nothing and repeats no
  * alarm.
  */
@@ -28,6 +28,7 @@ import type { Database } from '../storage/database.ts'
 import { tx } from '../storage/database.ts'
 import { Detector, type DetectorOptions } from './detectors/detector.ts'
 import type { Onset } from './detectors/onset.ts'
+import { warmUp } from './detectors/warm-up.ts'
 import { readState, writeState } from './state-file.ts'
 
 export interface LiveOptions {
@@ -83,9 +84,15 @@ const SAVE_BYTES_PER_SECOND = 200_000
 const SAVE_MS_MAX = 15 * MINUTE
 /** An event ends after this time at the latest: with many series some onset always comes soon enough. */
 const EVENT_MAX_MS = HOUR
+/** Onsets are written together, at most so often: a transaction each batch costs as much as judging it. */
+export const WRITE_MS = 500
 /** Anomalies that could not be written wait; they are tried again after this time. */
 const RETRY_MS = 5000
 const WAITING_MAX = 100_000
+/** The first batch of so many samples is worth compiling for. */
+const WARM_UP_BATCH = 500
+/** So many do not wait for their turn. */
+const ONSETS_MAX = 10_000
 /** Rows of anomalies that are kept, besides those that somebody judged. */
 const ANOMALIES_MAX = 200_000
 
@@ -107,6 +114,7 @@ export class LiveDetector implements WalConsumer {
   #position: number
   #savedPosition: number
   #savedAt = Number.NEGATIVE_INFINITY
+  #warm = false
   /** One more than the largest id seen: a series beyond is new. */
   #known = 0
   /** Series below it were looked at in this round of `#reclaim`. */
@@ -147,7 +155,11 @@ export class LiveDetector implements WalConsumer {
         .get() as { id: string; startedAt: number; lastAt: number } | undefined) ?? null
     this.#settling = scheduler.clock.monotonic()
     this.#sweptAt = scheduler.clock.now()
-    this.#timers = [scheduler.every(SWEEP_MS, () => this.#sweep()), scheduler.every(RATES_MS, () => this.#minutely())]
+    this.#timers = [
+      scheduler.every(WRITE_MS, () => this.#tryWrite()),
+      scheduler.every(SWEEP_MS, () => this.#sweep()),
+      scheduler.every(RATES_MS, () => this.#minutely()),
+    ]
   }
 
   resumeAfter(): number {
@@ -156,6 +168,10 @@ export class LiveDetector implements WalConsumer {
 
   apply(batch: AppliedBatch): void {
     const { series, times, fresh, count } = batch
+    if (!this.#warm && count >= WARM_UP_BATCH) {
+      this.#warm = true
+      warmUp()
+    }
     for (let i = 0; i < count; i++) {
       const id = series[i]!
       if (id >= this.#known) this.#meet(id)
@@ -163,7 +179,7 @@ export class LiveDetector implements WalConsumer {
     }
     this.#detector.apply(batch, this.#onsets)
     this.#position = batch.position
-    this.#tryWrite()
+    if (this.#onsets.length > ONSETS_MAX) this.#tryWrite()
   }
 
   checkpoint(): number {

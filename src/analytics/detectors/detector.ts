@@ -55,6 +55,8 @@ const GROW = 1
 const GROW_MS = 3 * HOUR
 /** Part of the steps that counts as their tail. */
 const TAIL = 0.05
+/** Below so many mean excesses a step is below the return level, whatever the shape, where samples come each hour or oftener. */
+const TAIL_WITHIN = 0.6 * Math.log((TAIL * RETURN_MS) / HOUR)
 /** Steps in the tail before it is believed. */
 const TAIL_MIN = 10
 /** Least weight of a sample in the scale of steps, and of an exceedance in the tail. */
@@ -312,13 +314,16 @@ export class Detector {
     const seasons = this.#seasons
     if (slot >= 0) seasons.look(slot, at, value, rows32[row32 + AGE]!)
 
-    // Tails of steps: the return level is worked out only for a step in the tail.
+    // Tails of steps: the return level is worked out only for a step that may be beyond it.
     let upLevel = Infinity
     let downLevel = Infinity
     if (!gap) {
-      if (step > rows[row + UP]! && rows16[row16 + EXCEEDED_UP]! >= TAIL_MIN)
+      const within = interval <= HOUR ? TAIL_WITHIN : 0
+      const over = step - rows[row + UP]!
+      if (over > within * rows[row + UP + 1]! && rows16[row16 + EXCEEDED_UP]! >= TAIL_MIN)
         upLevel = returnLevel(rows, row + UP, interval)
-      if (-step > rows[row + DOWN]! && rows16[row16 + EXCEEDED_DOWN]! >= TAIL_MIN)
+      const under = -step - rows[row + DOWN]!
+      if (under > within * rows[row + DOWN + 1]! && rows16[row16 + EXCEEDED_DOWN]! >= TAIL_MIN)
         downLevel = returnLevel(rows, row + DOWN, interval)
     }
     let run = 0

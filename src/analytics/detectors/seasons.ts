@@ -71,6 +71,7 @@ export class Seasons {
   #freed: number[] = []
   #ordered = true
   #measurable = true
+  #at = NaN
   #hour = 0
   #hourOfWeek = 0
   #base = 0
@@ -144,14 +145,11 @@ export class Seasons {
     if (Number.isNaN(this.#anchor[slot]!)) this.#anchor[slot] = value
     const data = this.#data
     const base = slot * STRIDE
-    const local = this.#offsetOf === null ? at : at + this.#offsetOf(at)
-    const day = Math.floor(local / DAY)
-    const hour = Math.floor((local - day * DAY) / HOUR)
-    // The epoch was a Thursday; any fixed weekday may begin the week.
-    const hourOfWeek = (((day % 7) + 7) % 7) * 24 + hour
+    // The samples of a batch mostly share their time.
+    if (at !== this.#at) this.#findHour(at)
+    const hour = this.#hour
+    const hourOfWeek = this.#hourOfWeek
     this.#base = base
-    this.#hour = hour
-    this.#hourOfWeek = hourOfWeek
     const relative = value - this.#anchor[slot]!
     this.#measurable = relative < FLOAT_MAX && relative > -FLOAT_MAX
     if (!this.#measurable) {
@@ -179,6 +177,15 @@ export class Seasons {
     this.high = data[base + HIGH]!
     this.low = data[base + LOW]!
     this.residuals = data[base + RESIDUALS]!
+  }
+
+  #findHour(at: number): void {
+    const local = this.#offsetOf === null ? at : at + this.#offsetOf(at)
+    const day = Math.floor(local / DAY)
+    this.#at = at
+    this.#hour = Math.floor((local - day * DAY) / HOUR)
+    // The epoch was a Thursday; any fixed weekday may begin the week.
+    this.#hourOfWeek = (((day % 7) + 7) % 7) * 24 + this.#hour
   }
 
   /** True when this hour of day, or one beside it, has seen such a value on days before. Call after `look`. */
