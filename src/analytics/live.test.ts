@@ -267,6 +267,7 @@ describe('what detection says as metrics', () => {
       if (batch.times[0]! > START + 8 * DAY + 600_000) break
       live.apply(batch)
     }
+    await scheduler.run(WRITE_MS)
     const names = new Set(
       openAnomalies(db)
         .list({ limit: 1000, since: START + 8 * DAY })
