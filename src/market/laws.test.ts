@@ -8,7 +8,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { MarketReference, wrongMatching } from '../../test/support/market-reference.ts'
 import type { DecideSettings, Effects, OrderRow } from './books.ts'
-import type { Answer, Command } from './commands.ts'
+import type { Answer, Command, TradeDone } from './commands.ts'
 import { decide } from './decide.ts'
 import { audit, balancesOf } from './ledger/audit.ts'
 import { MemoryBooks } from './memory-books.ts'
@@ -147,6 +147,8 @@ class World {
     const { effects } = decision
     expect(wrongMatching(books, orders, effects, this.now)).toEqual([])
     if (command.type === 'trade') this.#checkLimit(command, effects.done)
+    if (effects.done.type === 'order' && effects.done.order.orderType === 'limit')
+      this.#checkFills(effects.done.order.limit!, effects.done.trade)
     books.apply(effects)
     tally(effects)
     this.reference.follow(books, effects)
@@ -165,6 +167,16 @@ class World {
     }
     this.check()
     return { ok: true, done: effects.done }
+  }
+
+  /** No fill of a limit order is beyond its limit by more than the unit that rounding may take. */
+  #checkFills(limit: bigint, trade: TradeDone | null): void {
+    for (const fill of trade?.fills ?? []) {
+      const bound = limit * fill.shares
+      const value = fill.value * 10_000n
+      if (trade!.side === 'buy') expect(value < bound + 10_000n).toBe(true)
+      else expect(value > bound - 10_000n).toBe(true)
+    }
   }
 
   #checkLimit(command: Extract<Command, { type: 'trade' }>, done: object): void {

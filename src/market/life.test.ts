@@ -394,6 +394,18 @@ describe('resolution', () => {
     expect(books.account(ben)).toMatchObject({ profit: 0n, resolvedMarkets: 0 })
   })
 
+  it('void gives nothing to who holds nothing any more', () => {
+    const id = create({ feeRate: 0n })
+    does('trade', trade(ben, id, 'buy', 0, 30n))
+    does('trade', trade(cyd, id, 'buy', 1, 90n))
+    does('trade', trade(ben, id, 'sell', 0, 30n))
+    const left = money(ben)
+    expect(left < 1_000n * CREDIT).toBe(true)
+    does('resolved', resolve(cyd, id, 'void', 'admin'))
+    expect(money(ben)).toBe(left)
+    expect(money(cyd)).toBe(1_000n * CREDIT)
+  })
+
   it('void is pro rata when sales at a profit have left the pool short; rounding goes to the house', () => {
     // Whoever sells dear after others bought takes it out of the pool: 1,000 credits of each are spent at 100 of liquidity.
     const id = create({ feeRate: 0n })

@@ -39,16 +39,44 @@ export interface Belongs {
 type EventBody<T> = T extends unknown ? Omit<T, 'marketId' | 'seq' | 'at'> : never
 type BookLevel = { outcome: Outcome; side: Side; price: Price; shares: Shares }
 
+/** Rows by id, in the order of their first touch. Most commands touch one or two: a list is searched until it is long. */
+class Touched<K, V> {
+  readonly rows: V[] = []
+  readonly #keys: K[] = []
+  #index: Map<K, number> | null = null
+
+  get(key: K): V | undefined {
+    if (this.#index !== null) {
+      const at = this.#index.get(key)
+      return at === undefined ? undefined : this.rows[at]
+    }
+    for (let i = 0; i < this.#keys.length; i++) if (this.#keys[i] === key) return this.rows[i]
+    return undefined
+  }
+
+  set(key: K, row: V): void {
+    const at = this.#index === null ? this.#keys.indexOf(key) : (this.#index.get(key) ?? -1)
+    if (at >= 0) {
+      this.rows[at] = row
+      return
+    }
+    this.#keys.push(key)
+    this.rows.push(row)
+    if (this.#index !== null) this.#index.set(key, this.rows.length - 1)
+    else if (this.rows.length > 8) this.#index = new Map(this.#keys.map((known, i) => [known, i]))
+  }
+}
+
 /** A transfer that its accounts cannot bear: a fault of the program, never of a request. */
 export class LedgerFault extends Error {}
 
 export class Changes {
   readonly #books: Books
   readonly #now: Millis
-  readonly #accounts = new Map<UserId, Draft<AccountRow>>()
-  readonly #markets = new Map<MarketId, Draft<MarketRow>>()
-  readonly #orders = new Map<OrderId, Draft<OrderRow>>()
-  readonly #holdings = new Map<UserId, Draft<HoldingRow>[]>()
+  readonly #accounts = new Touched<UserId, Draft<AccountRow>>()
+  readonly #markets = new Touched<MarketId, Draft<MarketRow>>()
+  readonly #orders = new Touched<OrderId, Draft<OrderRow>>()
+  readonly #holdings = new Touched<UserId, Draft<HoldingRow>[]>()
   readonly #disputes: DisputeRow[] = []
   readonly #trades: TradeRow[] = []
   readonly #transfers: Transfer[] = []
@@ -307,7 +335,7 @@ export class Changes {
   bookEvents(): void {
     if (this.#touched.length === 0) return
     const changed = new Map<string, Shares>()
-    for (const row of this.#orders.values()) {
+    for (const row of this.#orders.rows) {
       if (!isOpen(row)) continue
       const key = levelKey(row)
       changed.set(key, (changed.get(key) ?? 0n) + row.remainingShares)
@@ -334,22 +362,18 @@ export class Changes {
     for (let i = firstAtLevel(side, level.side, level.limit!); i < side.length; i++) {
       const row = side[i]!
       if (row.limit !== level.limit) break
-      if (!this.#orders.has(row.id)) shares += row.remainingShares
+      if (this.#orders.get(row.id) === undefined) shares += row.remainingShares
     }
     return shares
-  }
-
-  get isEmpty(): boolean {
-    return this.#markets.size === 0 && this.#accounts.size === 0 && this.#orders.size === 0
   }
 
   effects(done: Done): Effects {
     return {
       done,
-      accounts: [...this.#accounts.values()],
-      markets: [...this.#markets.values()],
-      orders: [...this.#orders.values()],
-      holdings: [...this.#holdings.values()].flat(),
+      accounts: this.#accounts.rows,
+      markets: this.#markets.rows,
+      orders: this.#orders.rows,
+      holdings: this.#holdings.rows.length === 1 ? this.#holdings.rows[0]! : this.#holdings.rows.flat(),
       disputes: this.#disputes,
       trades: this.#trades,
       transfers: this.#transfers,
