@@ -77,15 +77,15 @@ export class Changes {
   readonly #markets = new Touched<MarketId, Draft<MarketRow>>()
   readonly #orders = new Touched<OrderId, Draft<OrderRow>>()
   readonly #holdings = new Touched<UserId, Draft<HoldingRow>[]>()
-  readonly #disputes: DisputeRow[] = []
+  #disputes: DisputeRow[] | null = null
   readonly #trades: TradeRow[] = []
   readonly #transfers: Transfer[] = []
-  readonly #profits: ProfitRow[] = []
-  readonly #scores: ScoreRow[] = []
+  #profits: ProfitRow[] | null = null
+  #scores: ScoreRow[] | null = null
   readonly #events: MarketEvent[] = []
   readonly #newId: (now: Millis) => string
   /** Orders whose level of the book has changed, as they were or are. */
-  readonly #touched: OrderRow[] = []
+  #touched: OrderRow[] | null = null
 
   constructor(books: Books, newId: (now: Millis) => string, now: Millis) {
     this.#books = books
@@ -308,19 +308,23 @@ export class Changes {
   }
 
   profit(row: ProfitRow): void {
+    this.#profits ??= []
     this.#profits.push(row)
   }
 
   score(row: ScoreRow): void {
+    this.#scores ??= []
     this.#scores.push(row)
   }
 
   dispute(row: DisputeRow): void {
+    this.#disputes ??= []
     this.#disputes.push(row)
   }
 
   /** The level of the book at which this order rests has changed. */
   touch(order: OrderRow): void {
+    this.#touched ??= []
     this.#touched.push({ ...order })
   }
 
@@ -333,7 +337,7 @@ export class Changes {
 
   /** Adds the events of the levels that were touched, if any. */
   bookEvents(): void {
-    if (this.#touched.length === 0) return
+    if (this.#touched === null) return
     const changed = new Map<string, Shares>()
     for (const row of this.#orders.rows) {
       if (!isOpen(row)) continue
@@ -374,11 +378,11 @@ export class Changes {
       markets: this.#markets.rows,
       orders: this.#orders.rows,
       holdings: this.#holdings.rows.length === 1 ? this.#holdings.rows[0]! : this.#holdings.rows.flat(),
-      disputes: this.#disputes,
+      disputes: this.#disputes ?? [],
       trades: this.#trades,
       transfers: this.#transfers,
-      profits: this.#profits,
-      scores: this.#scores,
+      profits: this.#profits ?? [],
+      scores: this.#scores ?? [],
       events: this.#events,
     }
   }
