@@ -18,6 +18,8 @@ export const CAPACITY = {
   kneePrior: 0.75,
   /** The limit is to hold with this share of it to spare: means hide what is above them. */
   limitShare: 1,
+  /** Samples between two fits of the knee. */
+  fitAfter: 20,
   workers: [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64],
 }
 
@@ -92,7 +94,7 @@ export function learnCapacity(
       m.sinceFit++
     }
   }
-  if (m.sinceFit >= 20) {
+  if (m.sinceFit >= CAPACITY.fitAfter) {
     m.fit = fitKnee(m)
     m.sinceFit = 0
   }

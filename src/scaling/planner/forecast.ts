@@ -26,9 +26,9 @@ export const TUNING = {
   longHalfLifeMs: DAY,
   localShare: 0.5,
   /** A miss beyond this many σ teaches the regression no more than one at it. */
-  huber: 3,
+  huber: 8,
   /** How strongly weights start at zero, in samples. */
-  ridge: 10,
+  ridge: 0.3,
   /** Offset of the logarithm as a share of the mean demand. */
   offset: 1,
   scaleHalfLifeMs: 1 * DAY,
@@ -37,6 +37,7 @@ export const TUNING = {
   /** Weight of a day ago against today's for the daily shape. */
   dayMemory: 0.6,
   hourMemory: 0.9,
+  shapeFirst: 0.5,
   useProfile: true,
 }
 export type Tuning = typeof TUNING
@@ -118,7 +119,7 @@ export function newDemandModel(stepMs: number): DemandModel {
     x: [],
     shapes: SHAPES.map(() => ({ bins: [], now: { bin: -1, sum: 0, count: 0 } })),
     regressions: HORIZONS.map(() => ({
-      w: new Array<number>(WIDTH).fill(0),
+      w: firstWeights(),
       p: identity(WIDTH, 1 / TUNING.ridge),
       local: 0,
       long: 0,
@@ -135,6 +136,13 @@ export function newDemandModel(stepMs: number): DemandModel {
 /** The same demand seen at another pace: shapes and level stay, what was learnt step by step begins again. */
 export function rebase(m: DemandModel, stepMs: number): DemandModel {
   return { ...newDemandModel(stepMs), level: m.level, levelWeight: m.levelWeight, shapes: m.shapes }
+}
+
+/** Before anything was learnt: as now, and half of what the day did at this minute before. */
+function firstWeights(): number[] {
+  const w = new Array<number>(WIDTH).fill(0)
+  w[FIXED + 3] = TUNING.shapeFirst
+  return w
 }
 
 function identity(n: number, value: number): number[] {
@@ -250,7 +258,9 @@ function shapeAt(m: DemandModel, k: number, at: Millis): number | null {
   const s = m.shapes[k]!
   if (s.bins.length === 0) return null
   const { periodMs, bins } = SHAPES[k]!
-  const pos = (((at % periodMs) * bins) / periodMs - 0.5 + bins) % bins
+  // A part's mean stands where the middle of its samples is.
+  const middle = Math.max(0, 0.5 - (0.5 * m.stepMs * bins) / periodMs)
+  const pos = (((at % periodMs) * bins) / periodMs - middle + bins) % bins
   const b = Math.floor(pos)
   const a = s.bins[b] ?? null
   const c = s.bins[(b + 1) % bins] ?? null

@@ -57,14 +57,17 @@ function expectedCosts(
   for (let b = 0; b < E_BINS; b++) {
     const share = dist.shares[b]!
     if (share < 1e-6) continue
-    const v = w.unlink(dist.z + dist.sigma * eOf(b)) + extra
-    // Counts that do not hold the limit for this demand.
-    const enough = Math.ceil(v / (w.rate * w.knee))
-    for (let n = from; n <= to && n < enough; n++) {
-      const over = n === 0 ? 10 : Math.max(0, v / (n * w.rate) - 1)
-      const cost =
-        slow * v * (1 + t.overloadFollows * Math.min(1, over)) + lost * Math.max(0, over - t.queued) * n * w.rate
-      out[n - from]! += share * cost
+    // The share lies evenly between the edges of its bin, so that costs do not jump with demand.
+    const low = w.unlink(dist.z + dist.sigma * (eOf(b) - 0.125)) + extra
+    const high = w.unlink(dist.z + dist.sigma * (eOf(b) + 0.125)) + extra
+    const v = (low + high) / 2
+    for (let n = from; n <= to; n++) {
+      const holds = n * w.rate * w.knee
+      if (holds >= high) break
+      const beyond = share * (holds <= low ? 1 : (high - holds) / (high - low))
+      const over = n === 0 ? 1 : Math.min(1, Math.max(0, v / (n * w.rate) - 1))
+      const cost = slow * v * (1 + t.overloadFollows * over) + lost * Math.max(0, v - n * w.rate * (1 + t.queued))
+      out[n - from]! += beyond * cost
     }
   }
   return out
@@ -83,16 +86,16 @@ export function weigh(dists: readonly Ahead[], w: Weighing): Weighed {
   const base = w.ready + w.starting.length
   if (dists.length === 0 || !(w.rate > 0)) return { wanted: base, gain: 0, needed: [] }
   const c = (w.price.instanceHour * w.stepMs) / 3_600_000
+  const extraAt = (h: number) => (h <= w.startUpSteps + t.drainSteps ? w.backlog / (w.stepMs / 1000) / t.drainSteps : 0)
   // Counts worth looking at: up to what the far tail needs.
   let top = base
   for (const d of dists) {
     if (d.steps > w.startUpSteps + 1 && d.steps > 8) continue
-    top = Math.max(top, Math.ceil(w.unlink(d.z + 8 * d.sigma) / (w.rate * w.knee)))
+    top = Math.max(top, Math.ceil((w.unlink(d.z + 8 * d.sigma) + extraAt(d.steps)) / (w.rate * w.knee)))
   }
-  top = Math.min(w.max, Math.max(base, Math.min(top, 4 * base + 10)))
-  const from = w.min
+  top = Math.max(base, w.min, Math.min(w.max, top, 4 * base + 10))
+  const from = Math.min(w.min, base)
   const H = t.horizon
-  const extraAt = (h: number) => (h <= w.startUpSteps + t.drainSteps ? w.backlog / (w.stepMs / 1000) / t.drainSteps : 0)
   const at = dists.map((d) => expectedCosts(d, w, extraAt(d.steps), from, top, t))
   // Between two horizons costs are interpolated.
   const slow = (h: number, n: number): number => {
@@ -113,8 +116,8 @@ export function weigh(dists: readonly Ahead[], w: Weighing): Weighed {
   const netStarted = (h: number, n: number) => slow(h, n) + c * n
 
   const cheapest = dists.map((d, i) => {
-    let instances = from
-    for (let n = from; n <= top; n++) {
+    let instances = Math.max(from, w.min)
+    for (let n = instances; n <= top; n++) {
       if (at[i]![n - from]! + c * n < at[i]![instances - from]! + c * instances) instances = n
     }
     return { steps: d.steps, instances }
@@ -124,7 +127,7 @@ export function weigh(dists: readonly Ahead[], w: Weighing): Weighed {
   const lead = w.startUpSteps + 1
   let needed = base
   let least = Infinity
-  for (let n = Math.max(base, from); n <= top; n++) {
+  for (let n = Math.max(base, w.min); n <= top; n++) {
     const cost = netStarted(lead, n)
     if (cost < least) {
       least = cost
@@ -149,7 +152,7 @@ export function weigh(dists: readonly Ahead[], w: Weighing): Weighed {
 
   // Down.
   let bestDown = base
-  for (let n = base - 1; n >= from; n--) {
+  for (let n = base - 1; n >= w.min; n--) {
     let hold = Infinity
     let sum = 0
     let run = 0
