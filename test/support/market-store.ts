@@ -21,6 +21,7 @@ import type {
   TradeRow,
   Transfer,
 } from '../../src/market/books.ts'
+import type { MarketDraft } from '../../src/market/model.ts'
 import type { MarketReads } from '../../src/market/reads.ts'
 import type { MarketConnection } from '../../src/market/store/client.ts'
 import { openEmbeddedMarket, openMarketReads } from '../../src/market/store/embedded.ts'
@@ -52,6 +53,28 @@ export interface TestStore {
   /** The same store after its process ended and began again. */
   again(): Promise<TestStore>
   close(): Promise<void>
+}
+
+/** A market that anybody may trade in. */
+export function draft(closesAt: number, changes: Partial<MarketDraft> = {}): MarketDraft {
+  return {
+    title: 'Will it rain?',
+    question: 'Will it rain in Hamburg on Sunday?',
+    description: null,
+    outcomes: ['Yes', 'No'],
+    category: 'weather',
+    tags: ['rain', 'hamburg'],
+    imageUrl: null,
+    resolutionRules: null,
+    intendedSource: null,
+    closesAt,
+    liquidity: 100_000_000n,
+    feeRate: 20_000n,
+    minTrade: 10_000n,
+    maxTrade: 100_000_000n,
+    binding: null,
+    ...changes,
+  }
 }
 
 export const testSettings = () => ({ disputeWindowMs: 0, marketsPerDay: 1_000, ordersPerUser: 1_000 })

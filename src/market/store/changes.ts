@@ -53,11 +53,28 @@ export interface UserBucket {
   readonly sums: Sums
 }
 
+/** Whether what happened to a market was trading alone. */
+function onlyTraded(before: MarketRow, after: MarketRow): boolean {
+  return (
+    before.draft === after.draft &&
+    before.state === after.state &&
+    before.escrow === after.escrow &&
+    before.closedAt === after.closedAt &&
+    before.resolution === after.resolution &&
+    before.resolutionSource === after.resolutionSource &&
+    before.resolvedAt === after.resolvedAt &&
+    before.finalAt === after.finalAt &&
+    before.paidAt === after.paidAt
+  )
+}
+
 export const bucketOf = (at: Millis, step: number): Millis => at - (at % step)
 
 export class Changes {
   readonly accounts = new Map<UserId, AccountRow>()
   readonly markets = new Map<MarketId, MarketRow>()
+  /** Those of `markets` that have changed by more than trading. */
+  readonly remade = new Set<MarketId>()
   /** Those of `markets` whose words are new or were edited. */
   readonly texts = new Map<MarketId, MarketRow>()
   readonly orders = new Map<OrderId, OrderRow>()
@@ -94,6 +111,7 @@ export class Changes {
     for (const row of effects.accounts) this.accounts.set(row.userId, row)
     for (const row of effects.markets) {
       const before = books.market(row.id)
+      if (before === undefined || !onlyTraded(before, row)) this.remade.add(row.id)
       if (before === undefined || before.draft !== row.draft) this.texts.set(row.id, row)
       if (before === undefined) this.#count(row.creatorId, row.createdAt).forEach((sums) => void sums.markets++)
       if (row.paidAt !== null && before?.paidAt === null && row.resolution?.kind === 'void') this.voided.push(row)

@@ -35,6 +35,8 @@ export interface Mapping<Row> {
   readonly key: readonly string[] | null
   /** Columns that grow by what is written, instead of becoming it. */
   readonly adds: readonly string[]
+  /** Columns that never change: an index over them alone is left in peace when its row changes. */
+  readonly fixed: readonly string[]
   readonly columns: readonly Column<Row>[]
 }
 
@@ -47,13 +49,14 @@ function mapping<Row, T extends keyof Tables, Without extends string = never>(
   table: T,
   key: readonly (keyof Tables[T] & string)[] | null,
   cells: Cells<Row, T, Without>,
-  adds: readonly string[] = [],
+  { adds = [], fixed = [] }: Partial<Pick<Mapping<Row>, 'adds' | 'fixed'>> = {},
 ): Mapping<Row> {
   const columns = Object.entries(cells as Record<string, readonly ['text' | 'int8', (row: Row) => Cell]>)
   return {
     table,
     key,
     adds,
+    fixed,
     columns: columns.map(([name, [type, of]]) => ({ name, type, of })),
   }
 }
@@ -64,20 +67,25 @@ export const amountsFrom = (text: string): readonly bigint[] =>
   text === '[]' ? [] : text.slice(1, -1).split(',').map(BigInt)
 const number = (cell: bigint | null): number | null => (cell === null ? null : Number(cell))
 
-export const accounts = mapping<AccountRow, 'accounts'>('accounts', ['user_id'], {
-  user_id: ['text', (r) => r.userId],
-  username: ['text', (r) => r.username],
-  available: ['int8', (r) => r.available],
-  reserved: ['int8', (r) => r.reserved],
-  granted: ['int8', (r) => r.granted],
-  open_orders: ['int8', (r) => r.openOrders],
-  trades: ['int8', (r) => r.trades],
-  volume: ['int8', (r) => r.volume],
-  profit: ['int8', (r) => r.profit],
-  resolved_markets: ['int8', (r) => r.resolvedMarkets],
-  won_markets: ['int8', (r) => r.wonMarkets],
-  created_at: ['int8', (r) => r.createdAt],
-})
+export const accounts = mapping<AccountRow, 'accounts'>(
+  'accounts',
+  ['user_id'],
+  {
+    user_id: ['text', (r) => r.userId],
+    username: ['text', (r) => r.username],
+    available: ['int8', (r) => r.available],
+    reserved: ['int8', (r) => r.reserved],
+    granted: ['int8', (r) => r.granted],
+    open_orders: ['int8', (r) => r.openOrders],
+    trades: ['int8', (r) => r.trades],
+    volume: ['int8', (r) => r.volume],
+    profit: ['int8', (r) => r.profit],
+    resolved_markets: ['int8', (r) => r.resolvedMarkets],
+    won_markets: ['int8', (r) => r.wonMarkets],
+    created_at: ['int8', (r) => r.createdAt],
+  },
+  { fixed: ['username', 'created_at'] },
+)
 
 export const accountFrom = (t: Tables['accounts']): AccountRow => ({
   userId: t.user_id as AccountRow['userId'],
@@ -106,34 +114,46 @@ export function resolutionFrom(cell: bigint | null): Resolution | null {
   return Number(cell) === VOID ? { kind: 'void' } : { kind: 'outcome', outcome: Number(cell) }
 }
 
-export const markets = mapping<MarketRow, 'markets', 'trending'>('markets', ['id'], {
-  id: ['text', (r) => r.id],
-  creator_id: ['text', (r) => r.creatorId],
-  category: ['text', (r) => r.draft.category],
-  closes_at: ['int8', (r) => r.draft.closesAt],
-  liquidity: ['int8', (r) => r.draft.liquidity],
-  fee_rate: ['int8', (r) => r.draft.feeRate],
-  min_trade: ['int8', (r) => r.draft.minTrade],
-  max_trade: ['int8', (r) => r.draft.maxTrade],
-  state: ['text', (r) => r.state],
-  version: ['int8', (r) => r.version],
-  sold: ['text', (r) => amounts(r.sold)],
-  prices: ['text', (r) => amounts(r.prices)],
-  pool: ['int8', (r) => r.pool],
-  escrow: ['int8', (r) => r.escrow],
-  fees: ['int8', (r) => r.fees],
-  volume: ['int8', (r) => r.volume],
-  trades: ['int8', (r) => r.trades],
-  traders: ['int8', (r) => r.traders],
-  open_orders: ['int8', (r) => r.openOrders],
-  created_at: ['int8', (r) => r.createdAt],
-  closed_at: ['int8', (r) => r.closedAt],
-  resolution: ['int8', (r) => resolutionCell(r.resolution)],
-  resolution_source: ['text', (r) => r.resolutionSource],
-  resolved_at: ['int8', (r) => r.resolvedAt],
-  final_at: ['int8', (r) => r.finalAt],
-  paid_at: ['int8', (r) => r.paidAt],
-})
+export const markets = mapping<MarketRow, 'markets', 'trending'>(
+  'markets',
+  ['id'],
+  {
+    id: ['text', (r) => r.id],
+    creator_id: ['text', (r) => r.creatorId],
+    category: ['text', (r) => r.draft.category],
+    closes_at: ['int8', (r) => r.draft.closesAt],
+    liquidity: ['int8', (r) => r.draft.liquidity],
+    fee_rate: ['int8', (r) => r.draft.feeRate],
+    min_trade: ['int8', (r) => r.draft.minTrade],
+    max_trade: ['int8', (r) => r.draft.maxTrade],
+    state: ['text', (r) => r.state],
+    version: ['int8', (r) => r.version],
+    sold: ['text', (r) => amounts(r.sold)],
+    prices: ['text', (r) => amounts(r.prices)],
+    pool: ['int8', (r) => r.pool],
+    escrow: ['int8', (r) => r.escrow],
+    fees: ['int8', (r) => r.fees],
+    volume: ['int8', (r) => r.volume],
+    trades: ['int8', (r) => r.trades],
+    traders: ['int8', (r) => r.traders],
+    open_orders: ['int8', (r) => r.openOrders],
+    created_at: ['int8', (r) => r.createdAt],
+    closed_at: ['int8', (r) => r.closedAt],
+    resolution: ['int8', (r) => resolutionCell(r.resolution)],
+    resolution_source: ['text', (r) => r.resolutionSource],
+    resolved_at: ['int8', (r) => r.resolvedAt],
+    final_at: ['int8', (r) => r.finalAt],
+    paid_at: ['int8', (r) => r.paidAt],
+  },
+  { fixed: ['creator_id', 'closes_at', 'liquidity', 'fee_rate', 'min_trade', 'max_trade', 'created_at'] },
+)
+
+/** What a trade changes of a market; the rest of its columns, and the indexes over them, stay as they are. */
+const TRADED = ['version', 'sold', 'prices', 'pool', 'fees', 'volume', 'trades', 'traders', 'open_orders']
+export const marketTrading: Pick<Mapping<MarketRow>, 'columns'> = {
+  columns: [...TRADED, 'id'].map((name) => markets.columns.find((column) => column.name === name)!),
+}
+export const tradeMarket = `UPDATE markets SET ${TRADED.map((name) => `${name} = ?`).join(', ')} WHERE id = ?`
 
 export const marketTexts = mapping<MarketRow, 'market_texts', 'seq'>('market_texts', ['id'], {
   id: ['text', (r) => r.id],
@@ -192,28 +212,45 @@ export const marketFrom = (t: MarketRecord): MarketRow => ({
   paidAt: number(t.paid_at),
 })
 
-export const orders = mapping<OrderRow, 'orders'>('orders', ['id'], {
-  id: ['text', (r) => r.id],
-  market_id: ['text', (r) => r.marketId],
-  user_id: ['text', (r) => r.userId],
-  order_type: ['text', (r) => r.orderType],
-  side: ['text', (r) => r.side],
-  outcome: ['int8', (r) => r.outcome],
-  original_shares: ['int8', (r) => r.originalShares],
-  remaining_shares: ['int8', (r) => r.remainingShares],
-  average_price: ['int8', (r) => r.averagePrice],
-  limit_price: ['int8', (r) => r.limit],
-  time_in_force: ['text', (r) => r.timeInForce],
-  expires_at: ['int8', (r) => r.expiresAt],
-  client_order_id: ['text', (r) => r.clientOrderId],
-  state: ['text', (r) => r.state],
-  created_at: ['int8', (r) => r.createdAt],
-  updated_at: ['int8', (r) => r.updatedAt],
-  priority: ['int8', (r) => r.priority],
-  reserved_money: ['int8', (r) => r.reservedMoney],
-  filled_value: ['int8', (r) => r.filledValue],
-  fees_paid: ['int8', (r) => r.feesPaid],
-})
+export const orders = mapping<OrderRow, 'orders'>(
+  'orders',
+  ['id'],
+  {
+    id: ['text', (r) => r.id],
+    market_id: ['text', (r) => r.marketId],
+    user_id: ['text', (r) => r.userId],
+    order_type: ['text', (r) => r.orderType],
+    side: ['text', (r) => r.side],
+    outcome: ['int8', (r) => r.outcome],
+    original_shares: ['int8', (r) => r.originalShares],
+    remaining_shares: ['int8', (r) => r.remainingShares],
+    average_price: ['int8', (r) => r.averagePrice],
+    limit_price: ['int8', (r) => r.limit],
+    time_in_force: ['text', (r) => r.timeInForce],
+    expires_at: ['int8', (r) => r.expiresAt],
+    client_order_id: ['text', (r) => r.clientOrderId],
+    state: ['text', (r) => r.state],
+    created_at: ['int8', (r) => r.createdAt],
+    updated_at: ['int8', (r) => r.updatedAt],
+    priority: ['int8', (r) => r.priority],
+    reserved_money: ['int8', (r) => r.reservedMoney],
+    filled_value: ['int8', (r) => r.filledValue],
+    fees_paid: ['int8', (r) => r.feesPaid],
+  },
+  {
+    fixed: [
+      'market_id',
+      'user_id',
+      'order_type',
+      'side',
+      'outcome',
+      'original_shares',
+      'time_in_force',
+      'client_order_id',
+      'created_at',
+    ],
+  },
+)
 
 export const orderFrom = (t: Tables['orders']): OrderRow => ({
   id: t.id as OrderRow['id'],
@@ -238,25 +275,30 @@ export const orderFrom = (t: Tables['orders']): OrderRow => ({
   feesPaid: t.fees_paid,
 })
 
-export const holdings = mapping<HoldingRow, 'holdings'>('holdings', ['id'], {
-  id: ['text', (r) => r.id],
-  user_id: ['text', (r) => r.userId],
-  market_id: ['text', (r) => r.marketId],
-  outcome: ['int8', (r) => r.outcome],
-  shares: ['int8', (r) => r.shares],
-  reserved: ['int8', (r) => r.reserved],
-  cost: ['int8', (r) => r.cost],
-  realized: ['int8', (r) => r.realized],
-  bought: ['int8', (r) => r.bought],
-  sold: ['int8', (r) => r.sold],
-  paid: ['int8', (r) => r.paid],
-  received: ['int8', (r) => r.received],
-  fees: ['int8', (r) => r.fees],
-  payout: ['int8', (r) => r.payout],
-  trades: ['int8', (r) => r.trades],
-  created_at: ['int8', (r) => r.createdAt],
-  updated_at: ['int8', (r) => r.updatedAt],
-})
+export const holdings = mapping<HoldingRow, 'holdings'>(
+  'holdings',
+  ['id'],
+  {
+    id: ['text', (r) => r.id],
+    user_id: ['text', (r) => r.userId],
+    market_id: ['text', (r) => r.marketId],
+    outcome: ['int8', (r) => r.outcome],
+    shares: ['int8', (r) => r.shares],
+    reserved: ['int8', (r) => r.reserved],
+    cost: ['int8', (r) => r.cost],
+    realized: ['int8', (r) => r.realized],
+    bought: ['int8', (r) => r.bought],
+    sold: ['int8', (r) => r.sold],
+    paid: ['int8', (r) => r.paid],
+    received: ['int8', (r) => r.received],
+    fees: ['int8', (r) => r.fees],
+    payout: ['int8', (r) => r.payout],
+    trades: ['int8', (r) => r.trades],
+    created_at: ['int8', (r) => r.createdAt],
+    updated_at: ['int8', (r) => r.updatedAt],
+  },
+  { fixed: ['user_id', 'market_id', 'outcome', 'created_at'] },
+)
 
 export const holdingFrom = (t: Tables['holdings']): HoldingRow => ({
   id: t.id,
@@ -278,18 +320,23 @@ export const holdingFrom = (t: Tables['holdings']): HoldingRow => ({
   updatedAt: Number(t.updated_at),
 })
 
-export const disputes = mapping<DisputeRow, 'disputes'>('disputes', ['id'], {
-  id: ['text', (r) => r.id],
-  market_id: ['text', (r) => r.marketId],
-  user_id: ['text', (r) => r.userId],
-  dispute_type: ['text', (r) => r.disputeType],
-  reason: ['text', (r) => r.reason],
-  evidence: ['text', (r) => r.evidence],
-  state: ['text', (r) => r.state],
-  note: ['text', (r) => r.note],
-  created_at: ['int8', (r) => r.createdAt],
-  decided_at: ['int8', (r) => r.decidedAt],
-})
+export const disputes = mapping<DisputeRow, 'disputes'>(
+  'disputes',
+  ['id'],
+  {
+    id: ['text', (r) => r.id],
+    market_id: ['text', (r) => r.marketId],
+    user_id: ['text', (r) => r.userId],
+    dispute_type: ['text', (r) => r.disputeType],
+    reason: ['text', (r) => r.reason],
+    evidence: ['text', (r) => r.evidence],
+    state: ['text', (r) => r.state],
+    note: ['text', (r) => r.note],
+    created_at: ['int8', (r) => r.createdAt],
+    decided_at: ['int8', (r) => r.decidedAt],
+  },
+  { fixed: ['market_id', 'user_id', 'dispute_type', 'reason', 'evidence', 'created_at'] },
+)
 
 export const disputeFrom = (t: Tables['disputes']): DisputeRow => ({
   id: t.id,
@@ -392,8 +439,11 @@ export const standings = mapping<readonly [userId: string, sums: Sums], 'standin
     won: ['int8', ([, sums]) => sums.won],
     brier: ['int8', ([, sums]) => sums.brier],
   },
-  SUMS,
+  { adds: SUMS },
 )
+
+/** Of a user who traded and nothing else. */
+export const tradeStanding = `UPDATE standings SET volume = volume + ?, trades = trades + ? WHERE user_id = ?`
 
 export const userBuckets = mapping<UserBucket, 'user_buckets'>(
   'user_buckets',
@@ -410,7 +460,7 @@ export const userBuckets = mapping<UserBucket, 'user_buckets'>(
     won: ['int8', (b) => b.sums.won],
     brier: ['int8', (b) => b.sums.brier],
   },
-  SUMS,
+  { adds: SUMS },
 )
 
 export const marketBuckets = mapping<MarketBucket, 'market_buckets'>(
@@ -424,7 +474,7 @@ export const marketBuckets = mapping<MarketBucket, 'market_buckets'>(
     trades: ['int8', (b) => b.trades],
     prices: ['text', (b) => amounts(b.prices)],
   },
-  ['volume', 'trades'],
+  { adds: ['volume', 'trades'] },
 )
 
 export const categoryBuckets = mapping<CategoryBucket, 'category_buckets'>(
@@ -436,26 +486,28 @@ export const categoryBuckets = mapping<CategoryBucket, 'category_buckets'>(
     volume: ['int8', (b) => b.volume],
     trades: ['int8', (b) => b.trades],
   },
-  ['volume', 'trades'],
+  { adds: ['volume', 'trades'] },
 )
 
 /**
- * The statement that writes rows: on SQLite one row by positional values, on PostgreSQL any number as one array a column.
+ * The statement that writes rows: on SQLite `count` of them by positional values, on PostgreSQL any number as one array a
+ * column.
  */
 export function writing(
-  m: Pick<Mapping<never>, 'table' | 'key' | 'adds' | 'columns'>,
+  m: Pick<Mapping<never>, 'table' | 'key' | 'adds' | 'fixed' | 'columns'>,
   dialect: 'sqlite' | 'postgres',
+  count = 1,
 ): string {
   const names = m.columns.map((c) => c.name)
   const source =
     dialect === 'sqlite'
-      ? `VALUES (${names.map(() => '?').join(', ')})`
+      ? `VALUES ${new Array<string>(count).fill(`(${names.map(() => '?').join(', ')})`).join(', ')}`
       : `SELECT * FROM unnest(${m.columns.map((c, i) => `$${i + 1}::${c.type}[]`).join(', ')})`
   const head = `INSERT INTO ${m.table} (${names.join(', ')}) ${source}`
   const { key } = m
   if (key === null) return head
   const set = names
-    .filter((name) => !key.includes(name))
+    .filter((name) => !key.includes(name) && !m.fixed.includes(name))
     .map((name) => `${name} = ${m.adds.includes(name) ? `${m.table}.${name} + ` : ''}excluded.${name}`)
   return `${head} ON CONFLICT (${key.join(', ')}) DO UPDATE SET ${set.join(', ')}`
 }

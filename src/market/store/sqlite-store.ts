@@ -19,6 +19,7 @@ const CLEANED_FOR_EACH = 2
 /** Minutes are kept for price history of a week; hours stay. */
 const MINUTES_KEPT_MS = 9 * DAY
 const CLEANED_AT_ONCE = 500
+const ROWS_AT_ONCE = 16
 
 export interface Known {
   readonly fingerprint: string
@@ -29,7 +30,7 @@ export class SqliteStore {
   readonly db: Database
   readonly #statements = new Map<string, Statement>()
   readonly #find: Statement
-  readonly #put: ReturnType<SqliteStore['prepareAll']>
+  readonly #put: ReturnType<typeof prepareAll>
 
   /** Opens or creates the file. Throws an Error with one sentence for an operator. */
   constructor(path: string) {
@@ -38,35 +39,7 @@ export class SqliteStore {
     // The log is put into the file often enough that no single time is long.
     this.db.pragma('wal_autocheckpoint = 2000')
     this.#find = this.db.prepare('SELECT fingerprint, answer FROM commands WHERE key = ? AND at >= ?')
-    this.#put = this.prepareAll()
-  }
-
-  prepareAll() {
-    const put = <Row>(m: rows.Mapping<Row>) => {
-      const statement = this.db.prepare(rows.writing(m, 'sqlite'))
-      const { columns } = m
-      const cells: rows.Cell[] = new Array(columns.length).fill(null)
-      return (row: Row) => {
-        for (let i = 0; i < columns.length; i++) cells[i] = columns[i]!.of(row)
-        statement.run(cells)
-      }
-    }
-    return {
-      account: put(rows.accounts),
-      market: put(rows.markets),
-      order: put(rows.orders),
-      holding: put(rows.holdings),
-      dispute: put(rows.disputes),
-      trade: put(rows.trades),
-      transfer: put(rows.transfers),
-      profit: put(rows.profits),
-      score: put(rows.scores),
-      command: put(rows.commands),
-      standing: put(rows.standings),
-      userBucket: put(rows.userBuckets),
-      marketBucket: put(rows.marketBuckets),
-      categoryBucket: put(rows.categoryBuckets),
-    }
+    this.#put = prepareAll(this.db)
   }
 
   #sql(text: string): Statement {
@@ -139,29 +112,44 @@ export class SqliteStore {
   commit(changes: Changes, now: Millis): void {
     const put = this.#put
     tx(this.db, () => {
-      changes.accounts.forEach(put.account)
-      changes.markets.forEach(put.market)
+      put.accounts(changes.accounts.values())
+      const trade = this.#sql(rows.tradeMarket)
+      for (const row of changes.markets.values()) {
+        if (changes.remade.has(row.id)) put.markets([row])
+        else trade.run(rows.marketTrading.columns.map((column) => column.of(row)))
+      }
       for (const row of changes.texts.values()) this.#putTexts(row)
-      changes.orders.forEach(put.order)
-      changes.holdings.forEach(put.holding)
-      changes.disputes.forEach(put.dispute)
-      changes.trades.forEach(put.trade)
-      changes.transfers.forEach(put.transfer)
-      changes.profits.forEach(put.profit)
-      changes.scores.forEach(put.score)
-      changes.commands.forEach(put.command)
-      for (const standing of changes.standings) put.standing(standing)
-      changes.userBuckets.forEach(put.userBucket)
-      changes.marketBuckets.forEach(put.marketBucket)
-      changes.categoryBuckets.forEach(put.categoryBucket)
+      put.orders(changes.orders.values())
+      put.holdings(changes.holdings.values())
+      put.disputes(changes.disputes.values())
+      put.trades(changes.trades)
+      put.transfers(changes.transfers)
+      put.profits(changes.profits)
+      put.scores(changes.scores)
+      put.commands(changes.commands)
+      this.#putStandings(changes)
+      put.userBuckets(changes.userBuckets.values())
+      put.marketBuckets(changes.marketBuckets.values())
+      put.categoryBuckets(changes.categoryBuckets.values())
       for (const market of changes.voided) this.#takeOut(market)
-      if (changes.commands.length > 0) {
+      const until = now - COMMANDS_KEPT_MS
+      const oldest = this.#sql('SELECT at FROM commands ORDER BY seq LIMIT 1').get() as { at: bigint } | undefined
+      if (oldest !== undefined && oldest.at < until) {
         this.#sql('DELETE FROM commands WHERE seq IN (SELECT seq FROM commands ORDER BY seq LIMIT ?) AND at < ?').run(
           changes.commands.length * CLEANED_FOR_EACH,
-          now - COMMANDS_KEPT_MS,
+          until,
         )
       }
     })
+  }
+
+  #putStandings(changes: Changes) {
+    const trade = this.#sql(rows.tradeStanding)
+    for (const standing of changes.standings) {
+      const [userId, { profit, volume, trades, markets, scored }] = standing
+      const traded = profit === 0n && markets === 0 && scored === 0 && trade.run(volume, trades, userId).changes > 0
+      if (!traded) this.#put.standings([standing])
+    }
   }
 
   #putTexts(row: MarketRow) {
@@ -244,5 +232,41 @@ export class SqliteStore {
 
   close(): void {
     this.db.close()
+  }
+}
+
+function prepareAll(db: Database) {
+  /** Writes rows, many with one statement: less of it is spent on calling. */
+  const put = <Row>(m: rows.Mapping<Row>) => {
+    const one = db.prepare(rows.writing(m, 'sqlite'))
+    const many = db.prepare(rows.writing(m, 'sqlite', ROWS_AT_ONCE))
+    const { columns } = m
+    const cells: rows.Cell[] = []
+    return (list: Iterable<Row>) => {
+      for (const row of list) {
+        for (let i = 0; i < columns.length; i++) cells.push(columns[i]!.of(row))
+        if (cells.length < ROWS_AT_ONCE * columns.length) continue
+        many.run(cells)
+        cells.length = 0
+      }
+      for (let from = 0; from < cells.length; from += columns.length) one.run(cells.slice(from, from + columns.length))
+      cells.length = 0
+    }
+  }
+  return {
+    accounts: put(rows.accounts),
+    markets: put(rows.markets),
+    orders: put(rows.orders),
+    holdings: put(rows.holdings),
+    disputes: put(rows.disputes),
+    trades: put(rows.trades),
+    transfers: put(rows.transfers),
+    profits: put(rows.profits),
+    scores: put(rows.scores),
+    commands: put(rows.commands),
+    standings: put(rows.standings),
+    userBuckets: put(rows.userBuckets),
+    marketBuckets: put(rows.marketBuckets),
+    categoryBuckets: put(rows.categoryBuckets),
   }
 }

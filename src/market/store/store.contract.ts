@@ -3,7 +3,7 @@
  * is killed, and for PostgreSQL. `time` says whether the store's clock can be put forward.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { TestStore } from '../../../test/support/market-store.ts'
+import { draft, type TestStore } from '../../../test/support/market-store.ts'
 import { seededRandom } from '../../base/random.ts'
 import { DAY, HOUR, MINUTE } from '../../base/time.ts'
 import type { Actor, Answer, Command, Done, Envelope } from '../commands.ts'
@@ -16,27 +16,6 @@ let unique = 0
 const next = () => `${process.pid}-${++unique}-${Math.random().toString(36).slice(2, 8)}`
 
 export const everything: MarketFilter = { category: null, state: null, trending: false, search: null, sort: 'new' }
-
-export function draft(closesAt: number, changes: Partial<MarketDraft> = {}): MarketDraft {
-  return {
-    title: 'Will it rain?',
-    question: 'Will it rain in Hamburg on Sunday?',
-    description: null,
-    outcomes: ['Yes', 'No'],
-    category: 'weather',
-    tags: ['rain', 'hamburg'],
-    imageUrl: null,
-    resolutionRules: null,
-    intendedSource: null,
-    closesAt,
-    liquidity: 100_000_000n,
-    feeRate: 20_000n,
-    minTrade: 10_000n,
-    maxTrade: 100_000_000n,
-    binding: null,
-    ...changes,
-  }
-}
 
 /** Somebody who asks. */
 export class Client {

@@ -312,7 +312,6 @@ CREATE TABLE holdings (
 ) CLUSTERED;
 CREATE UNIQUE INDEX holdings_place ON holdings (market_id, user_id, outcome);
 CREATE INDEX holdings_user ON holdings (user_id, id);
-CREATE INDEX holdings_active ON holdings (user_id, id) WHERE shares > 0;
 
 CREATE TABLE disputes (
   id TEXT PRIMARY KEY, market_id TEXT NOT NULL, user_id TEXT NOT NULL, dispute_type TEXT NOT NULL, reason TEXT NOT NULL,
