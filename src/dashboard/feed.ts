@@ -193,7 +193,7 @@ export function step(
     headline: headlineOf(facts),
     forecast: each(FIGURE_KEYS, (key) => forecastOf(MEANING[key].name, input.forecasts, now)),
     anomalies: input.anomalies,
-    ai_insights: ranked([...input.insights, ...insightsOf(facts)]),
+    ai_insights: ranked(toldOnce(insightsOf(facts), input.insights)),
     alerts: input.alerts,
     alert_counts: input.alertCounts,
     monitoring_active: monitoring,
@@ -226,6 +226,12 @@ function forecastOf(name: string, forecasts: readonly ForecastView[], now: Milli
 }
 
 const IMPACT = { high: 2, medium: 1, low: 0 } as const
+
+/** What is said of the score now stands for what the last cycle of analytics said of it. */
+function toldOnce(own: readonly DashboardInsight[], found: readonly DashboardInsight[]): DashboardInsight[] {
+  const ofScore = own.some((insight) => insight.id.endsWith(':health_score'))
+  return [...found.filter((insight) => !ofScore || insight.type !== 'performance'), ...own]
+}
 
 /** The strongest first, of those the newest; the weakest are left out where there are too many. */
 function ranked(insights: readonly DashboardInsight[]): DashboardInsight[] {

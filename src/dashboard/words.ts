@@ -166,8 +166,7 @@ export function insightsOf(facts: Facts): DashboardInsight[] {
       confidence,
       impact,
       recommendations: [advice],
-      // The score is made here and stored by nobody yet: its parts stand on its card.
-      evidence_url: evidence === 'health_score' ? '/ops' : `/ops/metrics/${MEANING[evidence].name}`,
+      evidence_url: `/ops/metrics/${MEANING[evidence].name}`,
       found_by: 'dashboard',
       last_seen_at: toIso(facts.now),
     })
