@@ -62,6 +62,8 @@ export interface InstanceOptions {
   readonly listenAt: Parameters<Server['listen']>[0]
   /** Checks every answer against its schema: for tests. */
   readonly checkAnswers?: boolean
+  /** Told where it listens: for tests, which take any port. */
+  onAddress?(address: string): void
 }
 
 /** The process: what front forks. Ends with exit code 1 and one sentence when it cannot start. */
@@ -171,7 +173,8 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
       ...(options.checkAnswers ? { checkAnswers: true } : {}),
     })
     undo.push(() => server.close())
-    await server.listen(options.listenAt)
+    const address = await server.listen(options.listenAt)
+    options.onAddress?.(address)
     return { server, stop }
   } catch (error) {
     await stop()
