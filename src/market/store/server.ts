@@ -68,6 +68,7 @@ export async function serveCommands(options: {
       if (connection.open-- === OPEN_MAX) socket.resume()
     }
     const read = lineReader(LINE_MAX, (line) => {
+      if (socket.destroyed) return // cut off while its last words are read
       const message = JSON.parse(line) as ToWriter
       if ('hello' in message) {
         if (message.hello !== PROTOCOL) throw new Error(`it speaks protocol ${message.hello}, not ${PROTOCOL}`)
@@ -114,6 +115,7 @@ export async function serveCommands(options: {
       connection.lines = []
       if (socket.writableLength + text.length > BEHIND_MAX) {
         cutOff++
+        connections.delete(connection)
         log.warn('an instance does not read what the market-writer tells it and is cut off', { instance: name })
         socket.destroy()
       } else if (!socket.destroyed) socket.write(text)

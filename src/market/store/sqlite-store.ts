@@ -241,8 +241,8 @@ function prepareAll(db: Database) {
     const one = db.prepare(rows.writing(m, 'sqlite'))
     const many = db.prepare(rows.writing(m, 'sqlite', ROWS_AT_ONCE))
     const { columns } = m
-    const cells: rows.Cell[] = []
     return (list: Iterable<Row>) => {
+      const cells: rows.Cell[] = []
       for (const row of list) {
         for (let i = 0; i < columns.length; i++) cells.push(columns[i]!.of(row))
         if (cells.length < ROWS_AT_ONCE * columns.length) continue
@@ -250,7 +250,6 @@ function prepareAll(db: Database) {
         cells.length = 0
       }
       for (let from = 0; from < cells.length; from += columns.length) one.run(cells.slice(from, from + columns.length))
-      cells.length = 0
     }
   }
   return {

@@ -35,10 +35,19 @@ export async function startMarketWriter(
       },
     })
     writer.onEvents = (line) => server.broadcast(line)
-    writer.afterBatch = () => server.flush()
     options.telemetry.gauge('market_writer_connections', 'Processes that are connected to the writer.', {}, () => {
       return server.connections
     })
+    const cutOff = options.telemetry.counter(
+      'market_writer_cut_off_total',
+      'Connections that did not read what they were told and were ended.',
+    )
+    let counted = 0
+    writer.afterBatch = () => {
+      server.flush()
+      cutOff.add(server.cutOff - counted)
+      counted = server.cutOff
+    }
     return {
       async stop() {
         await writer.close()

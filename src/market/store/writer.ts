@@ -17,11 +17,11 @@ import type { Cancel, Scheduler } from '../../base/scheduler.ts'
 import { afterInput } from '../../base/scheduler.ts'
 import type { Telemetry } from '../../base/telemetry.ts'
 import type { Millis } from '../../base/time.ts'
-import { asUnavailable } from '../../storage/database.ts'
+import { asUnavailable, type Database } from '../../storage/database.ts'
 import type { DecideSettings } from '../books.ts'
 import type { Answer, Envelope, MarketCommands, Refusal } from '../commands.ts'
 import { decide } from '../decide.ts'
-import { audit } from '../ledger/audit.ts'
+import { type Audit, audit } from '../ledger/audit.ts'
 import type { MemoryBooks } from '../memory-books.ts'
 import { Changes } from './changes.ts'
 import type { MarketListener } from './client.ts'
@@ -72,6 +72,8 @@ export class Writer implements MarketCommands {
   #waiting = false
   /** The last commit failed: nothing is changed in memory before it is on disk. */
   #cautious = false
+  /** While cautious: whether the last command could be written. */
+  #writes = false
   #closed = false
   readonly #timers: Cancel[] = []
   readonly #newId = risingIds()
@@ -206,6 +208,10 @@ export class Writer implements MarketCommands {
     }
     this.#queue = count === this.#queue.length ? [] : this.#queue.slice(count)
     const failure = this.#cautious ? null : this.#commit(now)
+    if (this.#cautious && this.#writes) {
+      this.#cautious = false
+      this.#options.log.info('the market can write again')
+    }
     const ended = clock.monotonic()
     for (const { asked, outcome } of outcomes) {
       asked.done(failure ?? outcome)
@@ -228,6 +234,7 @@ export class Writer implements MarketCommands {
       log.error('the market could not write', { error })
       this.#forget()
       this.#cautious = true
+      this.#writes = false
       try {
         this.#books = this.#load()
       } catch (worse) {
@@ -290,14 +297,14 @@ export class Writer implements MarketCommands {
     const changes = this.#changes
     try {
       this.#store.commit(changes, now)
+      this.#writes = true
     } catch (error) {
-      this.#options.log.warn('the market still cannot write', { why: messageOf(error) })
+      if (this.#writes) this.#options.log.warn('the market still cannot write', { why: messageOf(error) })
+      this.#writes = false
       return failureOf(asUnavailable(error))
     } finally {
       this.#forget()
     }
-    this.#cautious = false
-    this.#options.log.info('the market can write again')
     this.figures.committed(changes, 0)
     this.#publish(changes)
     return null
@@ -308,6 +315,16 @@ export class Writer implements MarketCommands {
     if (this.#lively.length === 0) this.#lively = this.#store.lively(now)
     const some = this.#lively.splice(0, TRENDING_AT_ONCE)
     if (some.length > 0 && !this.#cautious) this.#store.refreshTrending(some, now)
+  }
+
+  /** What the books say of themselves now. */
+  audit(): Audit {
+    return auditOf(this.#books)
+  }
+
+  /** The file, for whoever has to look at it: tests, backups. */
+  get database(): Database {
+    return this.#store.db
   }
 
   /** Decides what was taken before, then ends. */
