@@ -323,6 +323,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       version: VERSION,
       platform: frontChannel && platformPort(frontChannel, health, scheduler),
       environment: passedOn(),
+      simulationWorker: beside('simulation-worker'),
       place: createHash('sha256').update(resolve(platform.dataDir)).digest('hex').slice(0, 12),
       onEvent: ({ at, target, action, detail }) => events.add({ at, type: 'scaling', subject: target, action, detail }),
     })

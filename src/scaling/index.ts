@@ -2,20 +2,26 @@
 import type { Log } from '../base/log.ts'
 import type { Scheduler } from '../base/scheduler.ts'
 import type { Telemetry } from '../base/telemetry.ts'
-import type { Millis } from '../base/time.ts'
+import { DAY, HOUR, type Millis, SECOND } from '../base/time.ts'
 import type { Database } from '../storage/database.ts'
 import type { ScalingConfig } from './config.ts'
 import { type DriverTools, driversOf } from './drivers/drivers.ts'
+import type { Graded } from './grade.ts'
+import { gradeOf, historyOf, simulationThread, stepOf } from './history.ts'
 import { type Manager, type ScalingEvent, startManager } from './manager.ts'
+import type { DecideSettings, Policy } from './model.ts'
 import type { ScalingSources } from './observe.ts'
 import { openPolicies, type Policies } from './policies.ts'
-import { openScalingStore, type ScalingStore } from './store.ts'
-import { withMarket } from './targets.ts'
+import { type Recommendation, recommend } from './recommend.ts'
+import type { Simulation } from './simulate.ts'
+import { openScalingStore, type ScalingStore, type StoredDecision } from './store.ts'
+import { type TargetSettings, withMarket } from './targets.ts'
 import { type TimelinePoint, timelineOf } from './timeline.ts'
 
 export { carriedOut, type Decide, decide, newState, type Outcome, type ScalerState } from './decide.ts'
 export type { PlatformInstance, PlatformPort, Told } from './drivers/platform.ts'
 export { type DecidedCount, type Graded, gradeDecision } from './grade.ts'
+export { runSimulation } from './history.ts'
 export { isSchedule } from './limits.ts'
 export type { Manager, ScalingEvent, TargetView } from './manager.ts'
 export type * from './model.ts'
@@ -45,6 +51,8 @@ export interface ScalingOptions extends Pick<DriverTools, 'platform' | 'environm
   readonly log: Log
   readonly telemetry: Telemetry
   readonly version: string
+  /** The file of the simulation thread. */
+  readonly simulationWorker: URL
   /** Written in the transaction of what it tells. */
   readonly onEvent: (event: ScalingEvent) => void
 }
@@ -55,8 +63,16 @@ export interface Scaling {
   readonly store: ScalingStore
   /** Demand, instances and capacity of a target at `from`, `from + stepMs`, … `until`. */
   timeline(target: string, from: Millis, until: Millis, stepMs: Millis): Promise<TimelinePoint[]>
+  /** What a policy alone would have done. Throws 409 when the history does not tell enough. */
+  simulate(policy: Policy, since: Millis, until: Millis): Promise<Simulation>
+  /** What is worth doing now, by the policies of a target. */
+  recommendations(target: string): Recommendation[]
+  grade(decision: StoredDecision): Promise<Graded | null>
   close(): Promise<void>
 }
+
+const SIMULATED_EVERY_MS = 6 * HOUR
+const SIMULATED_MS = 7 * DAY
 
 /** Opens what scaling remembers and begins its cycles, when it is on. */
 export function startScaling(options: ScalingOptions): Scaling {
@@ -75,10 +91,51 @@ export function startScaling(options: ScalingOptions): Scaling {
     },
   })
   const manager = startManager({ ...options, store, policies, targets, driver: (target) => drivers.make(target) })
+  const play = simulationThread(options.simulationWorker, scheduler)
+  const judged = new Map<string, { at: Millis; simulation: Simulation | null }>()
+  async function simulateIn(target: TargetSettings, settings: DecideSettings, since: Millis, until: Millis) {
+    const stepMs = stepOf(until - since, config().evaluationInterval * SECOND)
+    const from = Math.ceil(since / stepMs) * stepMs
+    const rows = await historyOf(target, settings.policies, options.sources, from, until, stepMs)
+    return play({ rows, settings: { ...settings, pause: null, hold: null, cycleMs: stepMs } })
+  }
   return {
     manager,
     policies,
     store,
+    async simulate(policy, since, until) {
+      const { settings } = manager.view(policy.target)
+      return simulateIn(
+        settings,
+        { ...manager.settings(policy.target), policies: [{ ...policy, enabled: true }] },
+        since,
+        until,
+      )
+    },
+    recommendations(name) {
+      const { seen } = manager.view(name)
+      if (seen === null) return []
+      const now = scheduler.clock.now()
+      const known = judged.get(name)
+      if (known === undefined || now - known.at > SIMULATED_EVERY_MS) {
+        judged.set(name, { at: now, simulation: known?.simulation ?? null })
+        // Evidence of the last week comes with the next question.
+        void simulateIn(manager.view(name).settings, manager.settings(name), now - SIMULATED_MS, now).then(
+          (simulation) => judged.set(name, { at: now, simulation }),
+          () => {},
+        )
+      }
+      return recommend(manager.state(name), seen, manager.settings(name), known?.simulation ?? null, now)
+    },
+    grade: (decision) =>
+      gradeOf(
+        decision,
+        manager.view(decision.target).settings,
+        manager.settings(decision.target),
+        store,
+        options.sources,
+        scheduler.clock.now(),
+      ),
     timeline: (name, from, until, stepMs) =>
       timelineOf(manager.view(name).settings, options.sources, from, until, stepMs),
     async close() {

@@ -8,6 +8,7 @@ import type { Scheduler } from '../base/scheduler.ts'
 import { DAY, fromIso, HOUR, MINUTE, type Millis, SECOND, toIso } from '../base/time.ts'
 import type { Route } from '../http/route.ts'
 import { route } from '../http/route.ts'
+import { canonicalName } from '../metrics/index.ts'
 import { audit } from '../storage/audit.ts'
 import type { Database } from '../storage/database.ts'
 import { once } from '../storage/idempotency.ts'
@@ -16,7 +17,7 @@ import type { Scaling } from './index.ts'
 import { boundsOf } from './limits.ts'
 import type { Manager, TargetView } from './manager.ts'
 import type { Action, Policy } from './model.ts'
-import { type Policies, policyDefaults } from './policies.ts'
+import { type Policies, policyDefaults, policyProblems } from './policies.ts'
 import {
   ActionSchema,
   bareJson,
@@ -31,6 +32,7 @@ import {
   NullableNumber,
   NullableText,
   NullableTime,
+  type PolicyBody,
   PolicyChange,
   PolicyCreate,
   PolicyName,
@@ -38,6 +40,10 @@ import {
   patchOf,
   planJson,
   policyJson,
+  RecommendationSchema,
+  recommendationJson,
+  SimulationSchema,
+  simulationJson,
   TargetName,
   TargetSchema,
   Time,
@@ -56,6 +62,9 @@ export interface ScalingRoutesDeps {
   readonly config: () => ScalingConfig
   readonly scheduler: Scheduler
   readonly timeline: Scaling['timeline']
+  readonly simulate: Scaling['simulate']
+  readonly recommendations: Scaling['recommendations']
+  readonly grade: Scaling['grade']
 }
 
 const base = '/api/v1/auto-scaling'
@@ -66,7 +75,13 @@ const etag = (version: number) => ({ etag: `"${version}"` })
 const PERIOD_MS = 7 * DAY
 
 export function scalingRoutes(deps: ScalingRoutesDeps): Route[] {
-  return [...engineRoutes(deps), ...policyRoutes(deps), ...decisionRoutes(deps), ...actingRoutes(deps)]
+  return [
+    ...engineRoutes(deps),
+    ...judgingRoutes(deps),
+    ...policyRoutes(deps),
+    ...decisionRoutes(deps),
+    ...actingRoutes(deps),
+  ]
 }
 
 /** Throws 422 for a target that is not there. */
@@ -582,6 +597,87 @@ function policyRoutes(deps: ScalingRoutesDeps): Route[] {
   ]
 }
 
+const SIMULATE_MAX_MS = 35 * DAY
+
+function judgingRoutes(deps: ScalingRoutesDeps): Route[] {
+  const { manager, policies, config, scheduler } = deps
+  const { clock } = scheduler
+
+  /** A stored policy with what the body changes, or a new one. */
+  function meantBy(body: PolicyBody): Policy {
+    const stored = body.name === undefined ? null : policies.get(body.name)
+    const patch = patchOf(body)
+    const { metricName, scaleUpThreshold, scaleDownThreshold } = { ...stored, ...patch }
+    const missing: FieldError[] = []
+    const needed = (path: string) => {
+      missing.push({ path: `policy.${path}`, message: 'is needed' })
+      return 0
+    }
+    const meant: Policy = {
+      ...policyDefaults(config().cooldownPeriod),
+      ...stored,
+      ...patch,
+      name: body.name ?? 'not_stored',
+      metricName: canonicalName(metricName ?? String(needed('metric_name'))),
+      scaleUpThreshold: scaleUpThreshold ?? needed('scale_up_threshold'),
+      scaleDownThreshold: scaleDownThreshold ?? needed('scale_down_threshold'),
+    }
+    const wrong = policyProblems(meant, manager.targets()).map(({ path, message }) => ({
+      path: `policy.${path}`,
+      message,
+    }))
+    const problems = missing.length > 0 ? missing : wrong
+    if (problems.length > 0) throw invalid(problems)
+    return meant
+  }
+
+  return [
+    route({
+      method: 'POST',
+      path: `${base}/policies/simulate`,
+      access: 'viewer',
+      tag,
+      summary:
+        "What a policy would have done over stored history, next to what happened, Kubernetes' rule and the optimum",
+      body: Type.Object({
+        policy: PolicyChange,
+        since: Type.Optional(Time),
+        until: Type.Optional(Time),
+      }),
+      data: SimulationSchema,
+      async handler({ body }) {
+        const now = clock.now()
+        const { since = now - PERIOD_MS, until = now } = period(body)
+        if (until <= since) throw invalid([{ path: 'until', message: 'must be after since' }])
+        if (until - since > SIMULATE_MAX_MS) throw invalid([{ path: 'since', message: 'at most 35 days before until' }])
+        const policy = meantBy(body.policy)
+        return { data: simulationJson(await deps.simulate(policy, since, Math.min(until, now))) }
+      },
+    }),
+    route({
+      method: 'GET',
+      path: `${base}/recommendations`,
+      access: 'viewer',
+      tag,
+      summary: 'What is worth doing now, with its evidence',
+      query: Type.Object({ target: TargetQuery }),
+      data: Type.Object({
+        recommendations: Type.Array(RecommendationSchema),
+        total_recommendations: Count,
+        current_instances: NullableCount,
+      }),
+      handler({ query }) {
+        const name = targetOf(deps, query.target)
+        const found = deps.recommendations(name).map(recommendationJson)
+        const current = manager.view(name).observed?.ready ?? null
+        return {
+          data: { recommendations: found, total_recommendations: found.length, current_instances: current },
+        }
+      },
+    }),
+  ]
+}
+
 // -------------------------------------------------------------------------------------------------- decisions
 
 function decisionRoutes(deps: ScalingRoutesDeps): Route[] {
@@ -630,10 +726,10 @@ function decisionRoutes(deps: ScalingRoutesDeps): Route[] {
       summary: 'One decision with everything it was made from, and what became of it',
       params: Type.Object({ id: Type.String({ minLength: 1, maxLength: 64 }) }),
       data: TraceSchema,
-      handler({ params }) {
+      async handler({ params }) {
         const stored = store.decision(params.id)
         if (!stored) throw notFound('decision_not_found', 'There is no decision of that id.')
-        return { data: traceJson(stored, store.grade(stored.id)) }
+        return { data: traceJson(stored, await deps.grade(stored)) }
       },
     }),
   ]

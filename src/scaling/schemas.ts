@@ -4,8 +4,11 @@
  */
 import Type, { type Static } from 'typebox'
 import { type Millis, SECOND, toIso } from '../base/time.ts'
+import type { Graded } from './grade.ts'
 import type { TargetView } from './manager.ts'
 import { ACTIONS, type Decision, type InstanceView, type Policy, type Step } from './model.ts'
+import type { Recommendation } from './recommend.ts'
+import type { Simulation, Totals } from './simulate.ts'
 import type { StoredDecision } from './store.ts'
 
 export const Time = Type.String({ format: 'date-time' })
@@ -232,6 +235,23 @@ export function bareJson(decision: Decision, target: string, at: Millis): Static
   }
 }
 
+export const GradeSchema = Type.Union([
+  Type.Object({
+    grade: Type.Number({
+      description: 'Cost of the best count over that of the decided one: 1 is as good as hindsight.',
+    }),
+    cost: Type.Number(),
+    cost_unchanged: Type.Number({ description: 'Had nothing been changed.' }),
+    cost_best: Type.Number(),
+    best_instances: Count,
+    violation_minutes_avoided: Type.Number({ description: 'Below 0: caused.' }),
+    violation_minutes: Type.Number(),
+    minutes: Type.Number({ description: 'How long it was looked at.' }),
+    sentence: Type.String(),
+  }),
+  Type.Null(),
+])
+
 export const TraceSchema = Type.Object({
   ...DecisionSchema.properties,
   inputs: Numbers,
@@ -252,10 +272,10 @@ export const TraceSchema = Type.Object({
   steps: Type.Array(Type.Object({ at: Time, status: Type.String(), detail: NullableText })),
   policy_versions: Type.Record(Type.String(), Type.Integer()),
   engine: Type.String({ description: 'The version of the platform that decided.' }),
-  grade: Type.Unknown({ description: 'How it turned out; null until it is judged.' }),
+  grade: GradeSchema,
 })
 
-export function traceJson(stored: StoredDecision, grade: unknown): Static<typeof TraceSchema> {
+export function traceJson(stored: StoredDecision, grade: Graded | null): Static<typeof TraceSchema> {
   const { decision, observation } = stored
   return {
     ...decisionJson(stored),
@@ -279,7 +299,7 @@ export function traceJson(stored: StoredDecision, grade: unknown): Static<typeof
     steps: stored.steps.map(({ at, status, detail }) => ({ at: toIso(at), status, detail })),
     policy_versions: { ...stored.policies },
     engine: stored.engine,
-    grade,
+    grade: gradeJson(grade),
   }
 }
 
@@ -350,5 +370,125 @@ export function targetJson(view: TargetView, limits: { min: number; max: number 
     demand: target.demand,
     problem: view.problem,
     last_cycle: iso(view.cycleAt),
+  }
+}
+
+// ------------------------------------------------------------------------------------------------- simulation
+
+const TotalsSchema = Type.Object({
+  instance_hours: Type.Number(),
+  minutes_over_threshold: Type.Number({ description: 'Over the response time that users are to get.' }),
+  slow_requests: Type.Number(),
+  lost_requests: Type.Number(),
+  cost: Type.Number({ description: 'Of instances, slow and lost requests, by the configured prices.' }),
+  actions: Count,
+  flaps: Count,
+})
+
+export const SimulationSchema = Type.Object({
+  since: Time,
+  until: Time,
+  steps: Count,
+  capacity_per_instance: Type.Number({ description: 'Requests/s within the limit, fitted to the history.' }),
+  instance_hours: Type.Number(),
+  minutes_over_threshold: Type.Number(),
+  decisions: Type.Array(
+    Type.Object({ at: Time, from: Type.Integer(), to: Type.Integer(), trigger: Type.String(), reason: Type.String() }),
+  ),
+  total_decisions: Count,
+  policy: TotalsSchema,
+  happened: Type.Union([TotalsSchema, Type.Null()], { description: 'Null: the history does not hold the count.' }),
+  hpa: TotalsSchema,
+  optimum: TotalsSchema,
+  step: Type.Number({ description: 'Seconds between two points.' }),
+  points: Type.Array(
+    Type.Object({
+      t: Time,
+      demand: Type.Number(),
+      ready: Type.Number(),
+      wanted: Type.Number(),
+      response_ms: Type.Number(),
+    }),
+  ),
+})
+
+const totalsJson = (totals: Totals): Static<typeof TotalsSchema> => ({
+  instance_hours: totals.instanceHours,
+  minutes_over_threshold: totals.minutesOverLimit,
+  slow_requests: totals.slowRequests,
+  lost_requests: totals.lostRequests,
+  cost: totals.cost,
+  actions: totals.actions,
+  flaps: totals.flaps,
+})
+
+const SIMULATED_SHOWN = 500
+
+export function simulationJson(found: Simulation): Static<typeof SimulationSchema> {
+  const every = Math.max(1, Math.ceil(found.points.length / SIMULATED_SHOWN))
+  const points = found.points.filter((_, i) => i % every === 0)
+  const step = points.length > 1 ? (points[1]!.at - points[0]!.at) / SECOND : 0
+  return {
+    since: toIso(found.since),
+    until: toIso(found.until),
+    steps: found.steps,
+    capacity_per_instance: found.service.rate * found.service.knee,
+    instance_hours: found.policy.instanceHours,
+    minutes_over_threshold: found.policy.minutesOverLimit,
+    decisions: found.decisions.slice(-SIMULATED_SHOWN).map(({ at, from, to, decision }) => {
+      return { at: toIso(at), from, to, trigger: decision.trigger, reason: decision.reason }
+    }),
+    total_decisions: found.decisions.length,
+    policy: totalsJson(found.policy),
+    happened: found.happened && totalsJson(found.happened),
+    hpa: totalsJson(found.hpa),
+    optimum: totalsJson(found.optimum),
+    step,
+    points: points.map(({ at, demand, ready, wanted, responseMs }) => {
+      return { t: toIso(at), demand, ready, wanted, response_ms: responseMs }
+    }),
+  }
+}
+
+export const RecommendationSchema = Type.Object({
+  type: Type.Enum(['scale_up', 'scale_down']),
+  policy: Type.String(),
+  metric: Type.String(),
+  current_value: Type.Number(),
+  threshold: Type.Number(),
+  recommended_instances: Count,
+  reason: Type.String(),
+  priority: Type.Enum(['high', 'medium', 'low']),
+  evidence: Type.Array(Type.String()),
+  expected_saving_per_hour: Type.Union([Type.Number(), Type.Null()], {
+    description: 'Money, or instance-hours without a currency; below 0 it costs. Null while capacity is not known.',
+  }),
+})
+
+export const recommendationJson = (one: Recommendation): Static<typeof RecommendationSchema> => ({
+  type: one.type,
+  policy: one.policy,
+  metric: one.metric,
+  current_value: one.currentValue,
+  threshold: one.threshold,
+  recommended_instances: one.recommendedInstances,
+  reason: one.reason,
+  priority: one.priority,
+  evidence: [...one.evidence],
+  expected_saving_per_hour: one.expectedSavingPerHour,
+})
+
+export function gradeJson(grade: Graded | null): Static<typeof GradeSchema> {
+  if (grade === null) return null
+  return {
+    grade: grade.grade,
+    cost: grade.costDone,
+    cost_unchanged: grade.costStayed,
+    cost_best: grade.costBest,
+    best_instances: grade.best,
+    violation_minutes_avoided: grade.violationMinutesAvoided,
+    violation_minutes: grade.violationMinutes,
+    minutes: grade.minutes,
+    sentence: grade.sentence,
   }
 }

@@ -198,6 +198,7 @@ export function DecisionPage({ id }: { id: string }) {
               </li>
             ))}
           </ol>
+          {trace.grade && <p class="note">{trace.grade.sentence}</p>}
           <div class="panel-foot">
             <span>
               {trace.capacity_per_instance === null

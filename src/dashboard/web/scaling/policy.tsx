@@ -10,6 +10,7 @@ import { Problem, problemOf, useAsked } from '../asked.tsx'
 import { moment } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import { now } from '../live.ts'
+import { Replay } from './replay.tsx'
 import { API, type Policy, type Summary } from './types.ts'
 
 const NEW: Omit<Policy, 'last_action_time' | 'version'> = {
@@ -159,98 +160,104 @@ function Editor({ stored, targets }: { stored: Policy | null; targets: readonly 
       </select>
     </Field>
   )
+  const meant = Object.fromEntries(
+    (Object.keys(NEW) as (keyof Draft)[]).filter((key) => key !== 'name' || stored).map((key) => [key, d[key]]),
+  )
   return (
-    <section class="panel" aria-label="Policy">
-      <form class="panel-body policy" onSubmit={save}>
-        {!stored && (
-          <Field id="name" label="Name" was={null}>
+    <>
+      <section class="panel" aria-label="Policy">
+        <form class="panel-body policy" onSubmit={save}>
+          {!stored && (
+            <Field id="name" label="Name" was={null}>
+              <input
+                class="input"
+                id="f-name"
+                required
+                pattern="[a-z0-9_\-]{1,64}"
+                value={d.name}
+                onInput={(event) => set({ name: event.currentTarget.value })}
+              />
+            </Field>
+          )}
+          {choice(
+            'target',
+            'Target',
+            targets.map((name) => [name, name] as const),
+          )}
+          <Field
+            id="metric_name"
+            label="Metric"
+            was={stored && stored.metric_name !== d.metric_name ? stored.metric_name : null}
+          >
             <input
               class="input"
-              id="f-name"
+              id="f-metric_name"
               required
-              pattern="[a-z0-9_\-]{1,64}"
-              value={d.name}
-              onInput={(event) => set({ name: event.currentTarget.value })}
+              value={d.metric_name}
+              onInput={(event) => set({ metric_name: event.currentTarget.value })}
             />
           </Field>
-        )}
-        {choice(
-          'target',
-          'Target',
-          targets.map((name) => [name, name] as const),
-        )}
-        <Field
-          id="metric_name"
-          label="Metric"
-          was={stored && stored.metric_name !== d.metric_name ? stored.metric_name : null}
-        >
-          <input
-            class="input"
-            id="f-metric_name"
-            required
-            value={d.metric_name}
-            onInput={(event) => set({ metric_name: event.currentTarget.value })}
-          />
-        </Field>
-        {number('scale_up_threshold', 'Grow above')}
-        {number('breach_for', 'for at least', 's')}
-        {step('max_step_up', 'at most by')}
-        {number('scale_down_threshold', 'Shrink below')}
-        {number('clear_for', 'for at least', 's')}
-        {step('max_step_down', 'at most by')}
-        {number('min_instances', 'Fewest instances')}
-        {number('max_instances', 'Most instances')}
-        {number('cooldown_period', 'Wait after an action', 's')}
-        {choice('predictive', 'Forecast', [
-          ['off', 'not used'],
-          ['forecast_only', 'shown only'],
-          ['scale', 'may add instances'],
-        ])}
-        {choice('on_missing_metric', 'Without data', [
-          ['hold', 'keep what is there'],
-          ['fallback', 'at least a number'],
-        ])}
-        {d.on_missing_metric === 'fallback' && number('fallback_instances', 'That number')}
-        <label class="check full">
-          <input
-            type="checkbox"
-            checked={d.enabled}
-            onChange={(event) => set({ enabled: event.currentTarget.checked })}
-          />
-          Enabled
-        </label>
-        {refusal.value && (
-          <p class="note refusal full" role="alert">
-            <Icon name="warning" class="s inline" /> {refusal}
-          </p>
-        )}
-        <div class="btns full">
-          <button
-            type="submit"
-            class="btn primary"
-            disabled={why !== null || changed.length === 0}
-            title={why ?? undefined}
-            aria-busy={busy.value ? 'true' : undefined}
-          >
-            Save
-          </button>
-          {stored && (
-            <button
-              type="button"
-              class="btn danger"
-              disabled={why !== null}
-              title={why ?? undefined}
-              onClick={() =>
-                act(() => call('DELETE', `${API}/policies/${encodeURIComponent(stored.name)}`), '/ops/scaling')
-              }
-            >
-              Delete
-            </button>
+          {number('scale_up_threshold', 'Grow above')}
+          {number('breach_for', 'for at least', 's')}
+          {step('max_step_up', 'at most by')}
+          {number('scale_down_threshold', 'Shrink below')}
+          {number('clear_for', 'for at least', 's')}
+          {step('max_step_down', 'at most by')}
+          {number('min_instances', 'Fewest instances')}
+          {number('max_instances', 'Most instances')}
+          {number('cooldown_period', 'Wait after an action', 's')}
+          {choice('predictive', 'Forecast', [
+            ['off', 'not used'],
+            ['forecast_only', 'shown only'],
+            ['scale', 'may add instances'],
+          ])}
+          {choice('on_missing_metric', 'Without data', [
+            ['hold', 'keep what is there'],
+            ['fallback', 'at least a number'],
+          ])}
+          {d.on_missing_metric === 'fallback' && number('fallback_instances', 'That number')}
+          <label class="check full">
+            <input
+              type="checkbox"
+              checked={d.enabled}
+              onChange={(event) => set({ enabled: event.currentTarget.checked })}
+            />
+            Enabled
+          </label>
+          {refusal.value && (
+            <p class="note refusal full" role="alert">
+              <Icon name="warning" class="s inline" /> {refusal}
+            </p>
           )}
-          {why && <span class="small quiet">{why}</span>}
-        </div>
-      </form>
-    </section>
+          <div class="btns full">
+            <button
+              type="submit"
+              class="btn primary"
+              disabled={why !== null || changed.length === 0}
+              title={why ?? undefined}
+              aria-busy={busy.value ? 'true' : undefined}
+            >
+              Save
+            </button>
+            {stored && (
+              <button
+                type="button"
+                class="btn danger"
+                disabled={why !== null}
+                title={why ?? undefined}
+                onClick={() =>
+                  act(() => call('DELETE', `${API}/policies/${encodeURIComponent(stored.name)}`), '/ops/scaling')
+                }
+              >
+                Delete
+              </button>
+            )}
+            {why && <span class="small quiet">{why}</span>}
+          </div>
+        </form>
+      </section>
+      <Replay policy={meant} />
+    </>
   )
 }
 

@@ -1,12 +1,13 @@
 /** How scaling stands: the sentence, the figures, demand against capacity, decisions, instances, policies, by hand. */
 import { useSignal } from '@preact/signals'
-import { address, go } from '../address.ts'
+import { RANGES } from '../../protocol.ts'
+import { address, range } from '../address.ts'
 import { Act, deeds } from '../alerts/act.tsx'
 import { cannot } from '../anomalies.tsx'
 import { call } from '../api.ts'
 import { Problem, useAsked } from '../asked.tsx'
 import { Chart } from '../chart.tsx'
-import { formatNumber, hhmm, hhmmss, moment, NARROW, short } from '../format.ts'
+import { formatNumber, hhmmss, moment, NARROW, short } from '../format.ts'
 import type { IconName } from '../icons.tsx'
 import { Icon } from '../icons.tsx'
 import { events, line, now } from '../live.ts'
@@ -15,7 +16,6 @@ import { DecisionRow } from './decision.tsx'
 import { API, type Decision, type Instance, type Summary, type Timeline } from './types.ts'
 
 const LOOK_MS = 2_000
-const BACK_MS = 4 * 3_600_000
 const BLOCKS_MAX = 40
 
 export function Standing() {
@@ -58,6 +58,7 @@ export function Standing() {
         <div class="stack">
           <Instances query={query} provider={answer?.provider.kind ?? ''} />
           <Policies summary={answer} />
+          <Recommendations query={query} currency={answer?.currency ?? null} />
           <Manual key={wished} summary={answer} target={wished} />
         </div>
       </div>
@@ -87,7 +88,7 @@ function sentenceOf(summary: Summary): { icon: IconName; colour: string; text: s
     return { icon: 'warning', colour: 'sev-warning', text: provider.detail ?? 'The provider does not answer.' }
   }
   if (wanted !== null && ready < wanted) {
-    const soon = summary.ready_in === null ? '' : `; ready in about ${short(summary.ready_in * 1000)}`
+    const soon = !summary.ready_in || summary.ready_in < 1 ? '' : `; ready in about ${short(summary.ready_in * 1000)}`
     return { icon: 'info', colour: 'sev-info', text: `Growing from ${ready} to ${plural(wanted)}${soon}.` }
   }
   if (wanted !== null && ready > wanted) {
@@ -246,9 +247,10 @@ function Blocks({ summary, draining, failed }: { summary: Summary; draining: num
 // ----------------------------------------------------------------------------------------------------- charts
 
 function Charts({ target, query, summary }: { target: string; query: string; summary: Summary | null }) {
-  const { asked, again } = useAsked(`timeline ${target}`, 15_000, async (signal) => {
+  const backMs = RANGES[range.value].seconds * 1000
+  const { asked, again } = useAsked(`timeline ${target} ${backMs}`, 15_000, async (signal) => {
     const until = Date.now()
-    const since = new Date(until - BACK_MS).toISOString()
+    const since = new Date(until - backMs).toISOString()
     const answer = await call<Timeline>('GET', `${API}/timeline?${query}&since=${since}`, undefined, signal)
     return { answer, until }
   })
@@ -268,7 +270,7 @@ function Charts({ target, query, summary }: { target: string; query: string; sum
   }
   const ahead = (held?.answer.forecast ?? [])
     .map(({ target_time, value, lower, upper }) => ({ at: Date.parse(target_time), value, lower, upper }))
-    .filter(({ at }) => held !== null && at > held.until && at - held.until <= BACK_MS / 2)
+    .filter(({ at }) => held !== null && at > held.until && at - held.until <= backMs / 2)
   const marks = events.value.filter(({ type, subject }) => type === 'scaling' && subject === target)
   const stale = problem !== null || line.value.kind === 'disconnected'
   const end = held?.until ?? now.value
@@ -284,7 +286,7 @@ function Charts({ target, query, summary }: { target: string; query: string; sum
         track={track}
         now={end}
         gapMs={Math.max(3 * stepMs, 180_000)}
-        left={{ unit: 'req/s', base: 0, top: null }}
+        left={{ unit: 'req/s', base: 0, top: points.some((point) => point.demand !== null) ? null : 1 }}
         ahead={{ demand: ahead }}
         events={marks}
         stale={stale}
@@ -523,6 +525,48 @@ function Policies({ summary }: { summary: Summary | null }) {
   )
 }
 
+interface Recommendation {
+  readonly type: string
+  readonly policy: string
+  readonly recommended_instances: number
+  readonly reason: string
+  readonly priority: string
+  readonly evidence: readonly string[]
+  readonly expected_saving_per_hour: number | null
+}
+
+function Recommendations({ query, currency }: { query: string; currency: string | null }) {
+  const { asked } = useAsked(`recommendations ${query} ${deeds.value}`, 30_000, (signal) =>
+    call<{ recommendations: readonly Recommendation[] }>('GET', `${API}/recommendations?${query}`, undefined, signal),
+  )
+  const found = asked.value.answer?.recommendations ?? []
+  const saves = (amount: number | null) => {
+    if (amount === null || amount === 0) return ''
+    const unit = currency ?? 'instance-hours'
+    return ` ${amount > 0 ? 'Saves' : 'Costs'} ${Math.abs(amount).toFixed(2)} ${unit} an hour.`
+  }
+  return (
+    <section class="panel" aria-labelledby="h-rec">
+      <div class="panel-head">
+        <h2 id="h-rec">Recommendations</h2>
+      </div>
+      <ul class="panel-body recommendations">
+        {found.map((one) => (
+          <li key={`${one.type} ${one.policy}`} class="note soft">
+            <b class="strong">
+              {one.type === 'scale_up' ? 'Up' : 'Down'} to {one.recommended_instances}.
+            </b>{' '}
+            {one.reason} {one.evidence.join('; ')}
+            {one.evidence.length > 0 && '.'}
+            {saves(one.expected_saving_per_hour)}
+          </li>
+        ))}
+        {found.length === 0 && <li class="note soft">Nothing to recommend: what is there fits what is asked.</li>}
+      </ul>
+    </section>
+  )
+}
+
 function Gauge({ down, up, value, children }: { down: string; up: string; value: string | null; children: string }) {
   return (
     <svg class="gauge" role="img" aria-label={children} width="100%" height="10" preserveAspectRatio="none">
@@ -532,6 +576,3 @@ function Gauge({ down, up, value, children }: { down: string; up: string; value:
     </svg>
   )
 }
-
-export const whenOf = (iso: string | null) => (iso === null ? 'never' : hhmm(Date.parse(iso)))
-export const toScaling = () => go('/ops/scaling')

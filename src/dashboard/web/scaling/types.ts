@@ -55,7 +55,7 @@ export interface Trace extends Decision {
   readonly steps: readonly { readonly at: string; readonly status: Status; readonly detail: string | null }[]
   readonly policy_versions: Readonly<Record<string, number>>
   readonly engine: string
-  readonly grade: unknown
+  readonly grade: { readonly grade: number; readonly sentence: string } | null
 }
 
 export interface Target {
