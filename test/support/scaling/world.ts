@@ -28,6 +28,7 @@ export interface WorldOptions {
 export interface World {
   readonly platform: Platform
   readonly dir: string
+  readonly service: { readonly serviceMs: number; readonly workers: number }
   api(method: string, path: string, body?: unknown): ReturnType<Platform['request']>
   /** Of the target: what the platform says. */
   counts(): Promise<{ ready: number; wanted: number; starting: number; draining: number }>
@@ -88,6 +89,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
       return platform
     },
     dir,
+    service: { serviceMs: options.serviceMs, workers: options.workers },
     api,
     async counts() {
       const { json } = await api('GET', '/summary?target=web')
@@ -147,8 +149,18 @@ export interface Load {
   stop(): Promise<void>
 }
 
+/** What the balancer saw between two moments. */
+export interface Window {
+  readonly seconds: number
+  readonly arrived: number
+  /** Response times of what was answered, ascending, ms. */
+  readonly times: readonly number[]
+  /** Endpoints at its end. */
+  readonly ready: number
+}
+
 /** An open stream: requests are sent when they are due, whatever became of those before. */
-export function startLoad(world: World, limitMs: number, tellEveryMs = 250): Load {
+export function startLoad(world: World, limitMs: number, tellEveryMs = 250, onWindow?: (window: Window) => void): Load {
   const file = join(world.dir, 'endpoints.json')
   let targets: string[] = []
   const inFlight = new Map<string, number>()
@@ -217,10 +229,18 @@ export function startLoad(world: World, limitMs: number, tellEveryMs = 250): Loa
     told = now
     const times = window.sort((a, b) => a - b)
     window = []
+    const seen = { seconds, arrived, times, ready: targets.length }
     const rate = arrived / seconds
     arrived = 0
+    onWindow?.(seen)
     if (!load.telling) return
     const points = [{ metric_name: 'web_requests_per_second', value: rate }]
+    // How busy the workers of an instance were, from what they answered.
+    const { serviceMs, workers } = world.service
+    if (targets.length > 0) {
+      const busy = (100 * times.length * serviceMs) / 1000 / seconds / workers / targets.length
+      points.push({ metric_name: 'web_cpu_usage', value: Math.min(100, busy) })
+    }
     if (times.length > 0) {
       points.push({ metric_name: 'web_response_time', value: times[Math.floor(0.95 * (times.length - 1))]! })
     }
