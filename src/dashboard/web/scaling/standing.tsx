@@ -35,19 +35,18 @@ export function Standing() {
   }
   return (
     <>
-      {answer && answer.targets.length > 1 && (
-        <nav class="seg parts" aria-label="Target">
-          {answer.targets.map(({ name }) => (
-            <a
-              key={name}
-              href={`/ops/scaling?target=${encodeURIComponent(name)}`}
-              aria-current={name === wished ? 'page' : undefined}
-            >
-              {name}
-            </a>
-          ))}
-        </nav>
-      )}
+      {/* There from the start, so that nothing moves when the others come. */}
+      <nav class="seg parts" aria-label="Target">
+        {(answer?.targets.map(({ name }) => name) ?? [wished]).map((name) => (
+          <a
+            key={name}
+            href={`/ops/scaling?target=${encodeURIComponent(name)}`}
+            aria-current={name === wished ? 'page' : undefined}
+          >
+            {name}
+          </a>
+        ))}
+      </nav>
       <Headline summary={answer} pause={() => (pausing.value = true)} />
       <Facts summary={answer} />
       <div class="cols">
@@ -305,7 +304,7 @@ function Charts({ target, query, summary }: { target: string; query: string; sum
         track={track}
         now={end}
         gapMs={Math.max(3 * stepMs, 180_000)}
-        left={{ unit: '', base: 0, top: summary ? summary.limits.max : null }}
+        left={{ unit: '', base: 0, top: summary ? summary.limits.max : 10 }}
         stale={stale}
       />
       {problem && <Problem problem={problem} again={again} />}
