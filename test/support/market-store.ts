@@ -48,6 +48,8 @@ export interface TestStore {
   now(): number
   /** Lets time pass; only where this process decides. */
   shift(ms: number): void
+  /** Its database, on PostgreSQL. */
+  readonly database?: string
   /** Everything that is stored. */
   rows(): Promise<StoredRows>
   /** The same store after its process ended and began again. */
@@ -310,6 +312,7 @@ export async function postgresStore(url: string, database?: string, by = 0): Pro
   }
   return {
     ...market,
+    database: name,
     settings,
     now: () => scheduler.clock.now(),
     shift(ms) {

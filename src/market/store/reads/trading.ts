@@ -22,7 +22,8 @@ type TradingParts = Pick<
   'quote' | 'book' | 'trades' | 'trade' | 'orders' | 'order' | 'positions' | 'position' | 'account' | 'disputes'
 >
 
-const OPEN = ['pending', 'partially_filled']
+/** Said in full, not as parameters: only then a planner knows that the index over open orders has them all. */
+const OPEN = sql<boolean>`state IN ('pending', 'partially_filled')`
 const ONE: Price = 1_000_000n
 /** Markets whose books are kept for quotes; each is asked for its version before it is used. */
 const BOOKS_KEPT = 200
@@ -32,12 +33,18 @@ const ORDERS_KEPT = 2_000
 export function tradingReads(db: Sql): TradingParts {
   const kept = new Map<MarketId, MemoryBooks>()
 
+  // Asked for each quote: built once.
+  const version = db.selectFrom('markets').select('version').where('id', '=', '').compile()
+  async function versionOf(id: MarketId): Promise<number | undefined> {
+    const { rows } = await db.executeQuery<{ version: bigint }>({ ...version, parameters: [id] })
+    return rows[0] && Number(rows[0].version)
+  }
+
   /** The market and its open orders, all of one version. */
   async function booksOf(id: MarketId): Promise<MemoryBooks | null> {
     const known = kept.get(id)
     if (known !== undefined) {
-      const now = await db.selectFrom('markets').select('version').where('id', '=', id).executeTakeFirst()
-      if (now !== undefined && Number(now.version) === known.market(id)?.version) return known
+      if ((await versionOf(id)) === known.market(id)?.version) return known
       kept.delete(id)
     }
     for (;;) {
@@ -48,14 +55,8 @@ export function tradingReads(db: Sql): TradingParts {
         .where('markets.id', '=', id)
         .executeTakeFirst()
       if (market === undefined) return null
-      const orders = await db
-        .selectFrom('orders')
-        .selectAll()
-        .where('market_id', '=', id)
-        .where('state', 'in', OPEN)
-        .execute()
-      const after = await db.selectFrom('markets').select('version').where('id', '=', id).executeTakeFirst()
-      if (after?.version !== market.version) continue // changed while it was read: both have to be of one moment
+      const orders = await db.selectFrom('orders').selectAll().where('market_id', '=', id).where(OPEN).execute()
+      if ((await versionOf(id)) !== Number(market.version)) continue // changed while it was read: both have to be of one moment
       const books = new MemoryBooks()
       books.apply({ ...NO_ROWS, markets: [marketFrom(market)], orders: orders.map(orderFrom) })
       if (orders.length <= ORDERS_KEPT) {
@@ -77,7 +78,7 @@ export function tradingReads(db: Sql): TradingParts {
       .where('market_id', '=', id)
       .where('outcome', '=', BigInt(outcome))
       .where('side', '=', side)
-      .where('state', 'in', OPEN)
+      .where(OPEN)
       .groupBy('limit_price')
       .orderBy('limit_price', side === 'buy' ? 'desc' : 'asc')
       .limit(most)
