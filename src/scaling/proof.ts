@@ -10,21 +10,32 @@ import type { CapacityModel } from './planner/capacity.ts'
 import { type Service, serve, serviceOf } from './service.ts'
 
 /** How far back a proof looks: as long as a start takes, for that is how long a mistake lasts, and within these. */
-export const PROOF = { windowMinMs: 60_000, windowMaxMs: 300_000 }
+export const PROOF = {
+  windowMinMs: 60_000,
+  windowMaxMs: 300_000,
+  /** With fewer samples of demand than this nothing is removed. */
+  samplesMin: 10,
+}
 
 export interface LoadRecord {
   readonly at: readonly Millis[]
   readonly demand: readonly number[]
+  /** Samples ever seen, as far as it matters. */
+  readonly seen: number
 }
 
-export const newLoadRecord = (): LoadRecord => ({ at: [], demand: [] })
+export const newLoadRecord = (): LoadRecord => ({ at: [], demand: [], seen: 0 })
 
 /** The record after a cycle; without a demand sample it is left alone. */
 export function recordLoad(record: LoadRecord, seen: Pick<Observation, 'demand'>, now: Millis): LoadRecord {
   if (seen.demand === null || !Number.isFinite(seen.demand)) return record
   let from = 0
   while (from < record.at.length && record.at[from]! < now - PROOF.windowMaxMs) from++
-  return { at: [...record.at.slice(from), now], demand: [...record.demand.slice(from), Math.max(0, seen.demand)] }
+  return {
+    at: [...record.at.slice(from), now],
+    demand: [...record.demand.slice(from), Math.max(0, seen.demand)],
+    seen: Math.min(1000, record.seen + 1),
+  }
 }
 
 export interface Replayed {
@@ -34,7 +45,7 @@ export interface Replayed {
 }
 
 /** The load run against `count` instances. */
-export function replayLoad(load: LoadRecord, count: number, service: Service): Replayed {
+export function replayLoad(load: Pick<LoadRecord, 'at' | 'demand'>, count: number, service: Service): Replayed {
   let backlog = 0
   let worst = { worstMs: 0, worstAt: load.at[0] ?? 0 }
   for (let i = 0; i < load.at.length; i++) {
@@ -62,6 +73,10 @@ export function provenCount(
   now: Millis,
 ): { readonly count: number; readonly why: string } | null {
   const service = serviceOf(capacity, limitMs)
+  if (load.seen > 0 && load.seen < PROOF.samplesMin) {
+    return { count: base, why: `demand has been watched for ${load.seen} cycles of ${PROOF.samplesMin}` }
+  }
+  // Idle from the first moment on, or without CPU or demand: nothing to fit a model to.
   if (service === null) return null
   const windowMs = Math.max(PROOF.windowMinMs, Math.min(PROOF.windowMaxMs, startUpMs))
   let from = 0
