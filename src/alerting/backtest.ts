@@ -107,7 +107,8 @@ export async function backtest(request: BacktestRequest, world: BacktestWorld): 
   const same = stored && JSON.stringify(watched(stored)) === JSON.stringify(watched(rule))
   const other =
     stored && (same ? history : canLookBack(stored) ? await historyOf(stored, since, until, world, signal) : null)
-  const stepMs = Math.max(SECOND, Math.ceil((until - since) / BUCKETS / SECOND) * SECOND)
+  const begins = history.reduce((first, { times }) => Math.min(first, times[0] ?? first), until)
+  const stepMs = Math.max(SECOND, Math.ceil((until - Math.max(since, begins)) / BUCKETS / SECOND) * SECOND)
   const busiest = new Map<string, number>()
   for (const { labels } of outcome.all) busiest.set(seriesKey(labels), (busiest.get(seriesKey(labels)) ?? 0) + 1)
   const drawn = history

@@ -35,7 +35,12 @@ interface Answer {
   readonly step: number
   readonly series: readonly {
     readonly labels: Readonly<Record<string, string>>
-    readonly points: readonly { readonly t: string; readonly v: number }[]
+    readonly points: readonly {
+      readonly t: string
+      readonly v: number
+      readonly min: number
+      readonly max: number
+    }[]
   }[]
 }
 
@@ -56,11 +61,14 @@ interface BacktestProps {
 /** Keys that change nothing in what fires: no reason to look anew. */
 const WORDS = ['name', 'description', 'tags', 'owner', 'runbook_url', 'provenance', 'enabled']
 const PAUSE_MS = 500
-const DAYS = 7
+const DAY_MS = 86_400_000
+const SPANS = [1, 7, 30] as const
 
 export function Backtest({ body, id, stored, unit, use }: BacktestProps) {
   const meant = JSON.stringify(Object.fromEntries(Object.entries(body).filter(([key]) => !WORDS.includes(key))))
   const tested = useSignal(meant)
+  const span = useSignal<number>(7)
+  const days = span.value
   useEffect(() => {
     const timer = setTimeout(() => {
       tested.value = meant
@@ -68,28 +76,43 @@ export function Backtest({ body, id, stored, unit, use }: BacktestProps) {
     return () => clearTimeout(timer)
   }, [meant])
   const complete = body.mode === 'expr' ? body.expr !== '' : body.metric_name !== '' && Number.isFinite(body.threshold)
-  const { asked } = useAsked(`backtest ${tested.value} ${complete}`, 3_600_000, async (signal) => {
+  const { asked } = useAsked(`backtest ${days} ${tested.value} ${complete}`, 3_600_000, async (signal) => {
     if (!complete) return null
     const rule = { ...JSON.parse(tested.peek()), ...(id === null ? {} : { id }) }
-    return call<Answer>('POST', `${API}/rules/backtest`, { rule }, signal)
+    const since = new Date(now.peek() - days * DAY_MS).toISOString()
+    return call<Answer>('POST', `${API}/rules/backtest`, { rule, since }, signal)
   })
   const { answer, problem } = asked.value
   const threshold = Number(body.threshold)
   const other = stored && stored.mode === 'threshold' && stored.threshold !== threshold ? stored.threshold : null
   const drawn = answer?.series[0]
-  const [from, until] = answer
-    ? [Date.parse(answer.since), Date.parse(answer.until)]
-    : [now.peek() - DAYS * 86_400_000, now.peek()]
+  const [from, until] = answer ? [startOf(answer), Date.parse(answer.until)] : [now.peek() - days * DAY_MS, now.peek()]
   const track = answer && drawn ? trackOf(drawn.points, from, until, answer.step * 1000) : null
   const hasLimit = body.mode === 'threshold' && body.condition !== 'change_rate'
   return (
     <div class="back">
+      <fieldset class="seg">
+        <legend class="vh">How far back</legend>
+        {SPANS.map((one) => (
+          <button
+            key={one}
+            type="button"
+            aria-pressed={days === one}
+            onClick={() => {
+              span.value = one
+            }}
+          >
+            {one === 1 ? '24 h' : `${one} d`}
+          </button>
+        ))}
+      </fieldset>
       <Chart
-        title={`The last ${DAYS} days with this ${stored ? 'change' : 'rule'}`}
+        title={`${lastDays(days)} with this ${stored ? 'change' : 'rule'}`}
         lines={[{ key: 'mean', name: String(body.metric_name ?? 'expression'), unit, axis: 'left' }]}
+        band={{ lower: 'low', upper: 'high', name: 'lowest to highest' }}
         track={track}
         now={until}
-        gapMs={10 * (answer?.step ?? 3600) * 1000}
+        gapMs={gapOf(answer)}
         left={{ unit, base: 0, top: unit === '%' ? 100 : null }}
         limits={[
           ...(hasLimit && Number.isFinite(threshold)
@@ -126,13 +149,29 @@ export function Backtest({ body, id, stored, unit, use }: BacktestProps) {
           fresh
         />
       )}
-      {answer && <Difference answer={answer} />}
+      {answer && <Difference answer={answer} days={days} />}
       {answer && answer.samples === 0 && (
-        <p class="note soft">No sample of such a series in the last {DAYS} days: nothing can be said.</p>
+        <p class="note soft">No sample of such a series in {lastDays(days).toLowerCase()}: nothing can be said.</p>
       )}
-      {body.mode !== 'expr' && body.metric_name !== '' && <Suggest body={body} unit={unit} use={use} />}
+      {body.mode !== 'expr' && body.metric_name !== '' && <Suggest body={body} days={days} unit={unit} use={use} />}
     </div>
   )
+}
+
+const lastDays = (days: number) => (days === 1 ? 'The last 24 hours' : `The last ${days} days`)
+
+/** Where there is something to see: the time asked for, or the first sample when that is later. */
+function startOf({ since, series }: Answer): number {
+  const first = series.flatMap(({ points }) => (points[0] ? [Date.parse(points[0].t)] : []))
+  return Math.max(Date.parse(since), first.length > 0 ? Math.min(...first) : 0)
+}
+
+/** Longer than ten steps of the chart, and than three of the series' own. */
+function gapOf(answer: Answer | null): number {
+  const at = answer?.series[0]?.points.map(({ t }) => Date.parse(t)) ?? []
+  const apart = at.slice(1).map((t, i) => t - at[i]!)
+  const usual = apart.sort((a, b) => a - b)[apart.length >> 1] ?? 0
+  return Math.max(10_000 * (answer?.step ?? 3600), 3 * usual)
 }
 
 const times = (n: number) => (n === 1 ? 'once' : `${n} times`)
@@ -174,7 +213,7 @@ function Lane({
   )
 }
 
-function Difference({ answer }: { answer: Answer }) {
+function Difference({ answer, days }: { answer: Answer; days: number }) {
   const row = (name: string, of: (outcome: Outcome) => string | number) => {
     const after = of(answer.rule)
     const before = answer.stored ? of(answer.stored) : null
@@ -196,7 +235,7 @@ function Difference({ answer }: { answer: Answer }) {
     <table class="table diff">
       <thead>
         <tr>
-          <th scope="col">Over {DAYS} days</th>
+          <th scope="col">{lastDays(days)}</th>
           {answer.stored && (
             <th scope="col" class="n">
               Stored
@@ -211,7 +250,7 @@ function Difference({ answer }: { answer: Answer }) {
         {row('Fired', (o) => o.fired)}
         {row('Confirmed real', verdicts('real'))}
         {row('Marked as noise', verdicts('noise'))}
-        {row('Notices a week', (o) => Math.round((o.notices_total * 7) / DAYS))}
+        {row('Notices a week', (o) => Math.round((o.notices_total * 7) / days))}
         {row('Flaps', (o) => o.flaps)}
         {row('Told after, median', told)}
       </tbody>
@@ -222,10 +261,12 @@ function Difference({ answer }: { answer: Answer }) {
 /** A threshold from history; somebody has to take it. */
 function Suggest({
   body,
+  days,
   unit,
   use,
 }: {
   body: Readonly<Record<string, unknown>>
+  days: number
   unit: string
   use: (threshold: number) => void
 }) {
@@ -238,6 +279,7 @@ function Suggest({
       metric_name: String(body.metric_name),
       condition: body.condition === 'lt' || body.condition === 'lte' ? 'lt' : 'gt',
       for: String(body.for),
+      days: String(days),
       labels: JSON.stringify(body.labels ?? {}),
     })
     try {

@@ -90,7 +90,12 @@ function List() {
                     <a class="row" href={`/ops/rules/${encodeURIComponent(rule.id)}`}>
                       {rule.name}
                     </a>
-                    {!rule.enabled && <span class="tag"> off</span>}
+                    {!rule.enabled && (
+                      <>
+                        {' '}
+                        <span class="tag">off</span>
+                      </>
+                    )}
                   </td>
                   <td>{inWords(rule)}</td>
                   <td class="nowrap">

@@ -38,17 +38,22 @@ export function useSeries({ metric, labels, from, to, everyMs }: SeriesProps) {
   })
 }
 
+/** Means, and with them the lowest and the highest where the points have them. */
 export function trackOf(
-  points: readonly { readonly t: string; readonly v: number }[],
+  points: readonly { readonly t: string; readonly v: number; readonly min?: number; readonly max?: number }[],
   since: number,
   until: number,
   stepMs: number,
 ): Track {
   const from = Math.floor(since / stepMs) * stepMs
-  const mean = new Array<number | null>(Math.max(1, Math.floor((until - from) / stepMs) + 1)).fill(null)
-  for (const { t, v } of points) {
+  const empty = () => new Array<number | null>(Math.max(1, Math.floor((until - from) / stepMs) + 1)).fill(null)
+  const [mean, low, high] = [empty(), empty(), empty()]
+  for (const { t, v, min = v, max = v } of points) {
     const place = Math.round((Date.parse(t) - from) / stepMs)
-    if (place >= 0 && place < mean.length) mean[place] = v
+    if (place < 0 || place >= mean.length) continue
+    mean[place] = v
+    low[place] = min
+    high[place] = max
   }
-  return { from, stepMs, length: mean.length, series: { mean } }
+  return { from, stepMs, length: mean.length, series: { mean, low, high } }
 }
