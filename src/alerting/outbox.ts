@@ -95,7 +95,7 @@ const PATIENCE_MOST_MS = HOUR
 /** One notice about dead ones of a channel within this time; the next one counts all since. */
 const DEAD_TOLD_EVERY_MS = 15 * MINUTE
 /** Outcomes are written together, with the next claims where there are some. */
-const SETTLE_MS = 4
+const SETTLE_MS = 1
 const CLOCK_SLACK_MS = 500
 
 /** Order key of notices about dead notices of a channel. */

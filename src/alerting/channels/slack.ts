@@ -21,7 +21,7 @@ export const slackKind: ChannelKind = {
     username: Type.Optional({ ...shortText, default: 'AlertBot' }),
   }),
   shown: ['channel', 'username'],
-  parallel: 4,
+  parallel: 16,
   missing: (config) => (config.webhook_url ? [] : ['webhook_url']),
   open: (config, tools) => slack(config as unknown as SlackConfig, tools),
 }
