@@ -492,14 +492,13 @@ export class Engine {
     const begun = [...active].filter((id) => !this.#activeSilences.has(id))
     const ended = [...this.#activeSilences].filter((id) => !active.has(id))
     this.#activeSilences = active
-    if (begun.length > 0) {
-      const compiled = begun.map((id) => this.#silences.get(id)!)
+    for (const id of begun) {
+      const silence = this.#silences.get(id)!
       for (const status of ['active', 'acknowledged'] as const) {
-        for (const alert of this.#store.byStatus(status)) {
-          const by = compiled.find((silence) => silence.matches(silenceLabels(alert)))
-          if (!by) continue
-          if (status === 'active') this.#suppress(alert, `silence:${by.silence.id}`, turn)
-          else this.#store.hide(by.silence.id, alert.id, turn.now)
+        for (const alert of this.#store.silenceable(status, silence.traits)) {
+          if (!silence.matches(silenceLabels(alert))) continue
+          if (status === 'active') this.#suppress(alert, `silence:${id}`, turn)
+          else this.#store.hide(id, alert.id, turn.now)
         }
       }
     }

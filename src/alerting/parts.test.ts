@@ -9,6 +9,8 @@ import { judge, type Knowledge, type News, stages } from './stages.ts'
 import { admit, flushed, GATHER_MS, hold, newGroup } from './suppress/group.ts'
 import { CompiledSilence, type Silence } from './suppress/silence.ts'
 
+const escaped = (text: string) => text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
+
 describe('escalation', () => {
   test.each<[Severity, Severity | null]>([
     ['info', null],
@@ -156,6 +158,37 @@ describe('silences', () => {
   ])('a schedule in a zone: at %s %s', (at, state) => {
     const schedule = { cron: '0 2 * * 0', durationMs: HOUR, timeZone: 'Europe/Berlin' }
     expect(new CompiledSilence(silence({ schedule })).state(Date.parse(at))).toBe(state)
+  })
+  test('law: a look-up by traits misses no alert that matches', () => {
+    const text = fc.string({ unit: fc.constantFrom('a', 'b', '"', '\\', 'é', '😀', '\n', ''), maxLength: 3 })
+    const pattern = fc.oneof(text.map(escaped), fc.constantFrom('a.*', 'a|b', '"+', '(?i)A', 'aé?', '.*'))
+    const anyMatcher = fc.record({
+      name: fc.constantFrom('host', 'alertname', 'rule_id', 'metric_name', 'team'),
+      isEqual: fc.boolean(),
+      kind: fc.oneof(
+        text.map((value) => ({ value, isRegex: false })),
+        pattern.map((value) => ({ value, isRegex: true })),
+      ),
+    })
+    const anyAlert = fc.record({ host: text, alertname: text, rule_id: text, metric_name: text, team: text })
+    let matched = 0
+    const law = (
+      alert: Record<string, string>,
+      matchers: { name: string; isEqual: boolean; kind: { value: string; isRegex: boolean } }[],
+    ) => {
+      const all = matchers.map(({ name, isEqual, kind }) => ({ name, isEqual, ...kind }))
+      const one = new CompiledSilence(silence({ matchers: all }))
+      if (!one.matches((name) => alert[name] ?? '')) return
+      matched++
+      const { rule, metric, texts } = one.traits
+      if (rule !== null) expect(alert.rule_id).toBe(rule)
+      if (metric !== null) expect(alert.metric_name).toBe(metric)
+      const { host, team, alertname } = alert
+      const stored = JSON.stringify([['host', host]]) + JSON.stringify({ ruleName: alertname, extraLabels: { team } })
+      for (const part of texts) expect(stored).toContain(JSON.stringify(part).slice(1, -1))
+    }
+    fc.assert(fc.property(anyAlert, fc.array(anyMatcher, { minLength: 1, maxLength: 2 }), law), { numRuns: 3000 })
+    expect(matched).toBeGreaterThan(100)
   })
   test('what cannot be read is refused', () => {
     const schedule = { cron: '61 * * * *', durationMs: 1, timeZone: 'UTC' }

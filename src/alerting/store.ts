@@ -19,7 +19,7 @@ import {
 } from './record.ts'
 import { SEVERITIES, type Severity } from './rule.ts'
 import type { Group } from './suppress/group.ts'
-import type { Silence } from './suppress/silence.ts'
+import type { Silence, SilenceTraits } from './suppress/silence.ts'
 import type { Change, StoredWatch } from './wire.ts'
 
 export interface AlertQuery {
@@ -163,8 +163,18 @@ export class AlertStore {
     return this.#get(sql, ruleId, ...(seriesKey === null ? [] : [seriesKey])) !== undefined
   }
 
-  byStatus(status: AlertStatus): Alert[] {
-    return this.#all<AlertRow>('SELECT * FROM alerts WHERE status = ? AND is_test = 0', status).map(alertOf)
+  /** Alerts of a status that may match a silence, tests left out: none that does is missing. */
+  silenceable(status: AlertStatus, { rule, metric, texts }: SilenceTraits): Alert[] {
+    const held = texts.map((text) => JSON.stringify(text).slice(1, -1))
+    const where = [
+      'status = ? AND is_test = 0',
+      ...(rule === null ? [] : ['rule = ?']),
+      ...(metric === null ? [] : ['metric = ?']),
+      ...held.map(() => '(instr(labels, ?) > 0 OR instr(facts, ?) > 0)'),
+    ]
+    const known = [rule, metric].filter((value) => value !== null)
+    const sql = `SELECT * FROM alerts WHERE ${where.join(' AND ')}`
+    return this.#all<AlertRow>(sql, status, ...known, ...held.flatMap((text) => [text, text])).map(alertOf)
   }
 
   suppressedBy(by: string): Alert[] {

@@ -117,7 +117,7 @@ function laws(): void {
 }
 
 describe(`people and storms, seed ${seed}`, () => {
-  test.each([0, 1, 2, 3])('the laws hold (run %i)', { timeout: 60_000 + 60 * STEPS }, async (run) => {
+  test.each([0, 1, 2, 3])('the laws hold (run %i)', { timeout: 300_000 + 60 * STEPS }, async (run) => {
     const random = seededRandom(seed + run)
     const chance = (p: number) => random.next() < p
     const upTo = (n: number) => Math.floor(random.next() * n)

@@ -50,9 +50,18 @@ export type SilenceState = 'pending' | 'active' | 'expired'
 /** Labels by which a silence knows an alert. */
 export type SilenceLabels = (name: string) => string
 
+/** What every alert that a silence matches has: for a look-up that needs not see all. */
+export interface SilenceTraits {
+  readonly rule: string | null
+  readonly metric: string | null
+  /** Texts that stand in its labels or in those of its rule. */
+  readonly texts: readonly string[]
+}
+
 /** A silence, compiled. Throws an Error with one sentence where a pattern, schedule or zone is none. */
 export class CompiledSilence {
   readonly silence: Silence
+  readonly traits: SilenceTraits
   readonly #tests: ((labels: SilenceLabels) => boolean)[]
   readonly #cron: Cron | null
 
@@ -63,6 +72,7 @@ export class CompiledSilence {
       return (labels) => (regexp ? regexp.test(labels(name)) : labels(name) === value) === isEqual
     })
     this.#cron = silence.schedule && cronOf(silence.schedule)
+    this.traits = traitsOf(silence.matchers)
   }
 
   matches(labels: SilenceLabels): boolean {
@@ -78,6 +88,21 @@ export class CompiledSilence {
     const start = this.#cron.nextRun(new Date(now - schedule!.durationMs))
     return start !== null && start.getTime() <= now ? 'active' : 'pending'
   }
+}
+
+function traitsOf(matchers: readonly SilenceMatcher[]): SilenceTraits {
+  let rule: string | null = null
+  let metric: string | null = null
+  const texts: string[] = []
+  for (const { name, value, isRegex, isEqual } of matchers) {
+    if (!isEqual) continue
+    const regexp = isRegex ? compileRegexp(value, { dotAll: true }) : null
+    const text = regexp ? (regexp.literals?.length === 1 ? regexp.literals[0]! : regexp.prefix) : value
+    if (!isRegex && name === 'rule_id') rule = value
+    else if (!isRegex && name === 'metric_name') metric = value
+    else if (text !== '' && name !== 'rule_id' && name !== 'metric_name') texts.push(text)
+  }
+  return { rule, metric, texts }
 }
 
 function cronOf({ cron, timeZone }: SilenceSchedule): Cron {
