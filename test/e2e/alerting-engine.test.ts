@@ -66,7 +66,7 @@ test('an alert, and one that is about to be, come through a kill of everything a
   await when('patient', (alerts) => alerts[0].status === 'resolved')
 })
 
-test('killed at any moment, no breach is lost and none fires twice', { timeout: 120_000 }, async () => {
+test('killed at any moment, no breach is lost and none fires twice', { timeout: 300_000 }, async () => {
   await start()
   await rule({ id: 'r', metric_name: 'm', cooldown_period: 0 })
   for (let life = 0; life < 5; life++) {
