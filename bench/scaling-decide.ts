@@ -60,7 +60,6 @@ const PARTS: readonly Change[] = [
   { name: 'all parts', apply: () => {} },
   { name: 'forecast: without daily, hourly shape', apply: () => { TUNING.useProfile = false } },
   { name: 'forecast: without a learnt scale of misses', apply: () => { TUNING.learnScale = false } },
-  { name: 'forecast: weights never learnt (as now)', apply: () => { TUNING.huber = 0 } },
   { name: 'forecast: logarithm without offset', apply: () => { TUNING.offset = 0.02 } },
   { name: 'plan: without holding a surplus', apply: () => { PLANNER.holdInstanceMs = 0 } },
   { name: 'plan: starts are not weighed with their hold', apply: () => { WEIGH.heldAfterStartMs = 0 } },
