@@ -277,7 +277,7 @@ export const orderFrom = (t: Tables['orders']): OrderRow => ({
 
 export const holdings = mapping<HoldingRow, 'holdings'>(
   'holdings',
-  ['id'],
+  ['user_id', 'market_id', 'outcome'],
   {
     id: ['text', (r) => r.id],
     user_id: ['text', (r) => r.userId],
@@ -297,7 +297,7 @@ export const holdings = mapping<HoldingRow, 'holdings'>(
     created_at: ['int8', (r) => r.createdAt],
     updated_at: ['int8', (r) => r.updatedAt],
   },
-  { fixed: ['user_id', 'market_id', 'outcome', 'created_at'] },
+  { fixed: ['id', 'created_at'] },
 )
 
 export const holdingFrom = (t: Tables['holdings']): HoldingRow => ({

@@ -304,14 +304,12 @@ CREATE INDEX orders_expiring ON orders (expires_at)
   WHERE state IN ('pending', 'partially_filled') AND expires_at IS NOT NULL;
 
 CREATE TABLE holdings (
-  id TEXT PRIMARY KEY, user_id TEXT NOT NULL, market_id TEXT NOT NULL, outcome INT NOT NULL,
+  id TEXT NOT NULL UNIQUE, user_id TEXT NOT NULL, market_id TEXT NOT NULL, outcome INT NOT NULL,
   shares INT NOT NULL CHECK (shares >= 0), reserved INT NOT NULL CHECK (reserved >= 0 AND reserved <= shares),
   cost INT NOT NULL, realized INT NOT NULL, bought INT NOT NULL, sold INT NOT NULL, paid INT NOT NULL,
   received INT NOT NULL, fees INT NOT NULL, payout INT NOT NULL, trades INT NOT NULL, created_at INT NOT NULL,
-  updated_at INT NOT NULL
+  updated_at INT NOT NULL, PRIMARY KEY (user_id, market_id, outcome)
 ) CLUSTERED;
-CREATE UNIQUE INDEX holdings_place ON holdings (market_id, user_id, outcome);
-CREATE INDEX holdings_user ON holdings (user_id, id);
 
 CREATE TABLE disputes (
   id TEXT PRIMARY KEY, market_id TEXT NOT NULL, user_id TEXT NOT NULL, dispute_type TEXT NOT NULL, reason TEXT NOT NULL,
@@ -395,6 +393,7 @@ ALTER TABLE market_texts ADD COLUMN words tsvector GENERATED ALWAYS AS (
   to_tsvector('simple', title || ' ' || question || ' ' || coalesce(description, '') || ' ' || tags)
 ) STORED;
 CREATE INDEX market_search ON market_texts USING gin (words);
+CREATE INDEX holdings_market ON holdings (market_id);
 CREATE TABLE events (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body TEXT NOT NULL, at BIGINT NOT NULL);
 CREATE INDEX events_at ON events (at);`
 

@@ -164,7 +164,7 @@ export function tradingReads(db: Sql): TradingParts {
         counting = counting.where(active)
       }
       const [found, counted] = await Promise.all([
-        query.orderBy('holdings.id', 'desc').offset(page.skip).limit(page.limit).execute(),
+        query.orderBy('market_id', 'desc').orderBy('outcome').offset(page.skip).limit(page.limit).execute(),
         counting.select((e) => e.fn.countAll<bigint>().as('total')).executeTakeFirstOrThrow(),
       ])
       return { rows: found.map(positionOf), total: Number(counted.total) }
