@@ -14,10 +14,14 @@ export interface ScalingSourcesDeps {
 /** Series under one expression are combined; more than this many are no figure of a target. */
 const SERIES_MAX = 10_000
 const COVERAGE = 0.8
+const READ_WITHIN_MS = 5_000
 
 export function scalingSources({ queries, analytics }: ScalingSourcesDeps): ScalingSources {
-  const evaluate = (text: string, start: number, end: number, step: number, lookbackMs: number) =>
-    queries.call('evaluate', { text, start, end, step, limit: SERIES_MAX, lookbackMs, stats: false })
+  const evaluate = (text: string, start: number, end: number, step: number, lookbackMs: number) => {
+    const args = { text, start, end, step, limit: SERIES_MAX, lookbackMs, stats: false }
+    // A cycle does not wait for the store: what comes late is missing.
+    return queries.call('evaluate', args, step === 0 ? { timeoutMs: READ_WITHIN_MS } : {})
+  }
   return {
     async read(expr, combine, maxAgeMs, at) {
       const { series } = await evaluate(expr, at, at, 0, maxAgeMs)

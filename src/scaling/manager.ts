@@ -323,7 +323,8 @@ export function startManager(deps: ManagerDeps) {
       [...all.values()].map(async (live) => {
         const near = live.settings.driver === 'platform' || live.settings.driver === 'process'
         if (stopped || (!near && live.awaiting === null)) return
-        await lane(live, () => look(live)).catch(() => {})
+        // What is near answers at once: it is not to wait for a cycle that waits for its metrics.
+        await (near ? look(live) : lane(live, () => look(live))).catch(() => {})
       }),
     )
   }

@@ -172,7 +172,9 @@ export function startLoad(world: World, limitMs: number, tellEveryMs = 250, onWi
   const failures: string[] = []
   const load = { rate: 0, telling: true, sent: 0, answered: 0, failures, slow: 0, stop }
 
+  let looked = 0
   const look = () => {
+    looked = performance.now()
     const list = JSON.parse(readFileSync(file, 'utf8')) as { targets: string[] }[]
     targets = list.flatMap((one) => one.targets)
   }
@@ -181,6 +183,8 @@ export function startLoad(world: World, limitMs: number, tellEveryMs = 250, onWi
   const sending = setInterval(() => {
     const now = performance.now()
     if (load.rate <= 0) due = now
+    // After a stall of this process what is due is not sent to where it was due.
+    if (now - looked > 50) look()
     while (load.rate > 0 && due <= now) {
       send()
       due += 1000 / load.rate
