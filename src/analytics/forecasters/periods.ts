@@ -67,7 +67,7 @@ function errorOf(r: Float64Array, n: number): number {
   return Math.sqrt(sum / n)
 }
 
-/** Where a period near `lag` is exactly, from the hills at its multiples; and the fewest rounds that fit as well as any. */
+/** Where a period near `lag` is exactly, from the hills at its multiples; and the fewest rounds that fit no worse. */
 function located(r: Float64Array, lag: number, longest: number): Period {
   const tops = [lag]
   let round = lag
