@@ -33,6 +33,10 @@ describe('engine forecast', () => {
     [line({ history: [] }), 'history: expected at least one finite value'],
     [line({ history: [[1700000000]] }), 'history: expected at least one finite value'],
     [line({ history: [['yesterday', 1]] }), 'history[0]: expected [epoch seconds, value], got ["yesterday",1]'],
+    [line({ history: [[1700000000, 'x']] }), 'history[0]: expected a number or null as value, got "x"'],
+    [line({ history: [[1700000300, 1], [1700000000, 2]] }), 'history[1]: expected times in order'], // biome-ignore format: points
+    [line({ min: 5, max: 4 }), 'min: expected at most max, got 5 above 4'],
+    [line({ max: 'high' }), 'max: expected a number, got "high"'],
     [line({ horizons: [] }), 'horizons: expected 1 to 100'],
     [line({ horizons: [-5] }), 'got -5'],
     [line({ step_minutes: 0 }), 'step_minutes: expected 1 to 1440, got 0'],

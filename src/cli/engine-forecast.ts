@@ -83,15 +83,27 @@ function readRequest(raw: unknown) {
       throw new Error(`history[${i}]: expected [epoch seconds, value], got ${JSON.stringify(point)}`)
     }
     times[i] = time * SECOND
+    if (i > 0 && time * SECOND < times[i - 1]!) throw new Error(`history[${i}]: expected times in order, oldest first`)
     // A null is a gap.
-    values[i] = typeof value === 'number' ? value : NaN
+    if (typeof value !== 'number' && value !== null && value !== undefined) {
+      throw new Error(`history[${i}]: expected a number or null as value, got ${JSON.stringify(value)}`)
+    }
+    values[i] = value ?? NaN
   }
-  const end = (value: unknown) => (typeof value === 'number' && Number.isFinite(value) ? value : undefined)
+  const end = (name: string, value: unknown) => {
+    if (value === undefined || value === null) return undefined
+    if (typeof value === 'number' && Number.isFinite(value)) return value
+    throw new Error(`${name}: expected a number, got ${JSON.stringify(value)}`)
+  }
+  const bounds = { min: end('min', min), max: end('max', max) }
+  if (bounds.min !== undefined && bounds.max !== undefined && bounds.min > bounds.max) {
+    throw new Error(`min: expected at most max, got ${bounds.min} above ${bounds.max}`)
+  }
   return {
     name: typeof series === 'string' ? series : undefined,
     stepMs: stepMinutes * MINUTE,
     horizons: horizons as number[],
-    bounds: { min: end(min), max: end(max) },
+    bounds,
     times,
     values,
   }

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command } from 'commander'
@@ -103,9 +103,48 @@ test('rows without a value, late and repeated rows get a score as well', async (
 test('what cannot be read is named with its place', async () => {
   put('bad.csv', 'timestamp,value\n2020-01-01 00:00:00,1\nyesterday,2\n')
   await expect(replay()).rejects.toThrow(/bad\.csv:3: "yesterday" is not a time/)
+  put('bad.csv', 'timestamp,value\n2020-01-01 00:00:00,many\n')
+  await expect(replay()).rejects.toThrow(/bad\.csv:2: "many" is not a number/)
+  for (const stamp of ['row 5', '2014-13-40', '2014-04-10 lunch', '']) {
+    put('bad.csv', `timestamp,value\n${stamp},1\n`)
+    await expect(replay()).rejects.toThrow(/bad\.csv:2: .* is not a time/)
+  }
+  expect(readdirSync(join(dir, 'out'))).toEqual([])
+  put('bad.csv', '')
+  await expect(replay()).rejects.toThrow(/bad\.csv: the first row must name/)
   put('bad.csv', 'when,what\n1,2\n')
   await expect(replay()).rejects.toThrow(/bad\.csv: the first row must name the columns timestamp and value/)
   await expect(replay('--stream', 'nonsense')).rejects.toThrow(/Allowed choices are alerts, score/)
   rmSync(join(dir, 'in', 'bad.csv'))
   await expect(replay()).rejects.toThrow(/no CSV files/)
+})
+
+test('quoted cells, a byte order mark, offsets and numbers of any writing are read', async () => {
+  put('q.csv', '\ufeff"label","Timestamp","value"\r\n"a, b","2020-01-01 00:00:00+02","1.5e0"\r\n,2020-01-02,.5\r\n')
+  put('n.csv', 'timestamp,value\n1.5e9,1\n-5,\n1500000060.5,null\n')
+  await replay()
+  expect(rows('q.csv').slice(1)).toEqual(['2020-01-01 00:00:00+02,1.5e0,0', '2020-01-02,.5,0'])
+  expect(rows('n.csv').slice(1)).toEqual(['1.5e9,1,0', '-5,,0', '1500000060.5,null,0'])
+})
+
+test('an onset is at the row that raised it, not at an empty one of the same time, wherever batches end', async () => {
+  const lines = Array.from({ length: 25_000 }, (_, i) => `${1_400_000_000 + i * 60},${10 + ((i * 7) % 13)}`)
+  lines[19_999] = `${1_400_000_000 + 20_000 * 60},`
+  lines[20_000] = `${1_400_000_000 + 20_000 * 60},900`
+  put('x.csv', `timestamp,value\n${lines.join('\n')}\n`)
+  await replay()
+  const hits = rows('x.csv')
+    .slice(1)
+    .flatMap((line, i) => (line.endsWith(',0') ? [] : [i]))
+  expect(hits).toEqual([20_000])
+})
+
+test('the files that are read are never written over, and what was written is not read', async () => {
+  const text = wave((at) => `${at}`)
+  put('x.csv', text)
+  await expect(replay('--out', join(dir, 'in'))).rejects.toThrow(/--out must be another folder/)
+  await replay('--out', join(dir, 'in', 'out'))
+  await replay('--out', join(dir, 'in', 'out'))
+  expect(said).toMatch(/1 files, 1000 rows[\s\S]*1 files, 1000 rows/)
+  expect(readFileSync(join(dir, 'in', 'x.csv'), 'utf8')).toBe(text)
 })

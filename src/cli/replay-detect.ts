@@ -7,8 +7,9 @@
  *
  * Stream `alerts` is 0 but at onsets, where it is 0.5 or more; stream `score` is the continuous score.
  */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join, relative, resolve } from 'node:path'
+import { closeSync, createReadStream, mkdirSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { dirname, join, relative, resolve, sep } from 'node:path'
+import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
 import { InvalidArgumentError, Option } from 'commander'
 import { Detector, describeOnset, type Onset } from '../analytics/index.ts'
@@ -53,49 +54,82 @@ Examples:
     .action(run)
 }
 
-function run(options: Options): void {
-  const files = csvFiles(options.in)
+async function run(options: Options): Promise<void> {
+  const [from, to] = [resolve(options.in), resolve(options.out)]
+  if (from === to) throw new Error('--out must be another folder than --in: the files would be written over')
+  // What an earlier run wrote into a folder below is no input.
+  const files = csvFiles(from).filter((file) => !file.startsWith(to + sep))
   if (files.length === 0) throw new Error(`${options.in}: no CSV files`)
   let rows = 0
   let found = 0
   for (const file of files) {
-    const table = readTable(file)
-    const { scores, onsets } = detect(table, options)
-    const name = relative(resolve(options.in), file)
-    const target = join(options.out, name)
+    const name = relative(from, file)
+    const target = join(to, name)
     mkdirSync(dirname(target), { recursive: true })
-    const lines = table.stamps.map((stamp, i) => `${stamp},${table.raw[i]},${scores[i]}`)
-    writeFileSync(target, `timestamp,value,anomaly_score\n${lines.join('\n')}\n`)
-    if (options.explain) for (const onset of onsets) say(`${name}  ${toIso(onset.at)}  ${describeOnset(onset)}`)
-    rows += scores.length
-    found += onsets.length
+    const done = await replayFile(file, target, options)
+    if (options.explain) for (const onset of done.onsets) say(`${name}  ${toIso(onset.at)}  ${describeOnset(onset)}`)
+    rows += done.rows
+    found += done.onsets.length
   }
   say(`${files.length} files, ${rows} rows, ${found} onsets; written to ${options.out}`)
 }
 
-interface Table {
-  readonly stamps: string[]
-  readonly raw: string[]
-  readonly times: Float64Array
-  readonly values: Float64Array
+/** Rows that are judged and written together: a file of any size takes no more memory than these. */
+const BATCH_ROWS = 10_000
+
+interface Row {
+  readonly stamp: string
+  readonly raw: string
+  readonly at: number
+  readonly value: number
 }
 
-function detect(table: Table, options: Options): { scores: Float64Array; onsets: Onset[] } {
+/** The target appears when it is whole; what cannot be read leaves none. */
+async function replayFile(file: string, target: string, options: Options): Promise<{ rows: number; onsets: Onset[] }> {
   const detector = new Detector(options.threshold === undefined ? {} : { threshold: options.threshold })
   if (options.counter) detector.setCounter(0)
-  const count = table.times.length
-  const scores = new Float64Array(count)
   const onsets: Onset[] = []
-  detector.apply({ count, series: new Uint32Array(count), times: table.times, values: table.values }, onsets, scores)
-  if (options.stream === 'alerts') {
-    scores.fill(0)
-    let row = 0
-    for (const onset of onsets) {
-      while (table.times[row] !== onset.at) row++
-      scores[row] = onset.score
+  let rows = 0
+  const part = `${target}.part`
+  const out = openSync(part, 'w')
+  try {
+    writeSync(out, 'timestamp,value,anomaly_score\n')
+    let batch: Row[] = []
+    const flush = () => {
+      const scores = judge(detector, batch, onsets, options.stream)
+      writeSync(out, batch.map(({ stamp, raw }, i) => `${stamp},${raw},${scores[i]}\n`).join(''))
+      rows += batch.length
+      batch = []
     }
+    for await (const row of rowsOf(file)) {
+      batch.push(row)
+      if (batch.length === BATCH_ROWS) flush()
+    }
+    flush()
+    renameSync(part, target)
+  } finally {
+    closeSync(out)
+    rmSync(part, { force: true })
   }
-  return { scores, onsets }
+  return { rows, onsets }
+}
+
+/** Steps the detector through the rows; onsets are appended. The answer is the stream that was asked for. */
+function judge(detector: Detector, rows: readonly Row[], onsets: Onset[], stream: Options['stream']): Float64Array {
+  const count = rows.length
+  const scores = new Float64Array(count)
+  const before = onsets.length
+  const times = Float64Array.from(rows, ({ at }) => at)
+  const values = Float64Array.from(rows, ({ value }) => value)
+  detector.apply({ count, series: new Uint32Array(count), times, values }, onsets, scores)
+  if (stream === 'score') return scores
+  scores.fill(0)
+  let row = 0
+  for (const onset of onsets.slice(before)) {
+    while (row < count && (times[row] !== onset.at || !Number.isFinite(values[row]!))) row++
+    scores[row] = onset.score
+  }
+  return scores
 }
 
 function csvFiles(dir: string): string[] {
@@ -105,35 +139,65 @@ function csvFiles(dir: string): string[] {
     .sort()
 }
 
-function readTable(file: string): Table {
-  const lines = readFileSync(file, 'utf8').split(/\r?\n/)
-  const head = (lines[0] ?? '').split(',').map((name) => name.trim().toLowerCase())
-  const timeAt = head.indexOf('timestamp')
-  const valueAt = head.indexOf('value')
-  if (timeAt < 0 || valueAt < 0) throw new Error(`${file}: the first row must name the columns timestamp and value`)
-  const stamps: string[] = []
-  const raw: string[] = []
-  const times: number[] = []
-  for (let i = 1; i < lines.length; i++) {
-    if (lines[i] === '') continue
-    const cells = lines[i]!.split(',')
+/** The rows of a file, one after the other. Throws what is wrong, with its place. */
+async function* rowsOf(file: string): AsyncGenerator<Row> {
+  let number = 0
+  let timeAt = -1
+  let valueAt = -1
+  for await (const line of createInterface({ input: createReadStream(file), crlfDelay: Infinity })) {
+    number++
+    if (number > 1 && line.trim() === '') continue
+    const cells = cellsOf(line)
+    if (number === 1) {
+      const head = cells.map((name) => name.toLowerCase())
+      timeAt = head.indexOf('timestamp')
+      valueAt = head.indexOf('value')
+      if (timeAt < 0 || valueAt < 0) break
+      continue
+    }
     const stamp = cells[timeAt] ?? ''
+    const raw = cells[valueAt] ?? ''
     const at = readTime(stamp)
-    if (Number.isNaN(at)) throw new Error(`${file}:${i + 1}: ${JSON.stringify(stamp)} is not a time`)
-    stamps.push(stamp)
-    raw.push(cells[valueAt] ?? '')
-    times.push(at)
+    if (Number.isNaN(at)) throw new Error(`${file}:${number}: ${JSON.stringify(stamp)} is not a time`)
+    const value = readValue(raw)
+    if (value === null) throw new Error(`${file}:${number}: ${JSON.stringify(raw)} is not a number`)
+    yield { stamp, raw, at, value }
   }
-  const values = raw.map((cell) => (cell.trim() === '' ? NaN : Number(cell)))
-  return { stamps, raw, times: Float64Array.from(times), values: Float64Array.from(values) }
+  if (timeAt < 0 || valueAt < 0) {
+    throw new Error(`${file}: the first row must name the columns timestamp and value`)
+  }
 }
 
+/** Cells of a line, without the quotes and spaces around them. */
+function cellsOf(line: string): string[] {
+  if (!line.includes('"')) return line.split(',').map((cell) => cell.trim())
+  const cells: string[] = []
+  for (const [, quoted, plain] of line.matchAll(/\s*(?:"((?:[^"]|"")*)"|([^,]*))[^,]*(?:,|$)/g)) {
+    cells.push((quoted?.replaceAll('""', '"') ?? plain ?? '').trim())
+  }
+  return cells
+}
+
+const ISO = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d+)?)?))? ?(Z|[+-]\d\d(?::?\d\d)?)?$/i
+
 /** Milliseconds of a time stamp; NaN when it is none. Beyond 1e11 a plain number is milliseconds already. */
-function readTime(text: string): number {
-  const stamp = text.trim().replace(/^"|"$/g, '')
-  if (/^\d+(\.\d+)?$/.test(stamp)) return Number(stamp) > 1e11 ? Number(stamp) : Number(stamp) * 1000
-  const zoned = /[zZ]$|[+-]\d\d:?\d\d$/.test(stamp)
-  return Date.parse(stamp.replace(' ', 'T') + (zoned ? '' : 'Z'))
+function readTime(stamp: string): number {
+  if (NUMBER.test(stamp)) return Math.abs(Number(stamp)) > 1e11 ? Number(stamp) : Number(stamp) * 1000
+  const parts = ISO.exec(stamp)
+  if (!parts) return NaN
+  const [, day, time = '00:00', zone = 'Z'] = parts
+  const offset = zone.length === 3 ? `${zone}:00` : zone.toUpperCase()
+  return Date.parse(`${day}T${time}${offset}`)
+}
+
+const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i
+/** How programs write that there is no value. */
+const NO_VALUE = /^(?:|[+-]?nan|n\/?a|null|none|[+-]?inf(?:inity)?)$/i
+
+/** NaN for no value, null for what is neither a value nor none. */
+function readValue(text: string): number | null {
+  if (NUMBER.test(text)) return Number(text)
+  return NO_VALUE.test(text) ? NaN : null
 }
 
 function readThreshold(text: string): number {
