@@ -312,6 +312,22 @@ describe('what detection says as metrics', () => {
   })
 })
 
+test('the platform’s own metrics have seasons, however many series came before them', async () => {
+  const all = batches()[0]!
+  const live = new LiveDetector({
+    db,
+    stateFile: join(dir, 'detector.state'),
+    detector: { seasonBytesMax: 2 * SEASON_BYTES },
+    log: silentLog,
+    scheduler,
+    labelsOf: (id) => (id === 5 ? labelsOf('system_cpu_usage', { service: 'opinion-market' }) : labelsOf('x', {})),
+    tell: () => {},
+  })
+  live.apply(all)
+  expect(live.memory().withSeasons).toBe(3)
+  live.close()
+})
+
 describe('verdicts', () => {
   let anomalies: Anomalies
   const put = (id: string, at: number, deviations: number, more: Partial<{ value: number; season: string }> = {}) =>

@@ -236,7 +236,10 @@ export class LiveDetector implements WalConsumer {
       if (COUNTER.test(name)) this.#detector.setCounter(id)
       if (labels.length === 2 && labelValue(labels, PLATFORM_LABEL[0]) === PLATFORM_LABEL[1]) {
         const known = knownMetric(name)
-        if (known) this.#own.set(id, known.name)
+        if (known) {
+          this.#own.set(id, known.name)
+          this.#detector.watch(id)
+        }
       }
       this.#hostOf[id] = this.#hostNumber(labelValue(labels, 'instance') || labelValue(labels, 'host'))
     }

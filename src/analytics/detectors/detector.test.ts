@@ -402,11 +402,20 @@ describe('budget and state', () => {
         detector,
         series,
       )
-    expect(detector.memory().withSeasons).toBe(11)
+    expect(detector.memory().withSeasons).toBe(10)
     detector.watch(40)
     detector.watch(40)
     detector.watch(3)
-    expect(detector.memory().withSeasons).toBe(12)
+    expect(detector.memory().withSeasons).toBe(11)
+  })
+
+  test('a part of the budget is kept for series that were found odd', () => {
+    const detector = new Detector({ seasonBytesMax: 8 * SEASON_BYTES })
+    const odd = stream(300, MINUTE, (i) => (i === 250 ? 1e4 : i % 7))
+    const plain = stream(300, MINUTE, (i) => i % 7)
+    for (let series = 0; series < 20; series++) run(series === 15 || series === 18 ? odd : plain, detector, series)
+    const seated = Array.from({ length: 20 }, (_, id) => id).filter((id) => detector.hasSeasons(id))
+    expect(seated).toEqual([0, 1, 2, 3, 4, 5, 6, 15])
   })
 
   test('a forgotten series begins anew', () => {

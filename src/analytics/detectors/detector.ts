@@ -7,7 +7,7 @@
  *     jump     a step beyond its return level of RETURN_MS (generalised Pareto tail of steps) and beyond recent ones
  *     drift    the mean of some twenty samples, each counted for at most DRIFT_CLIP deviations, beyond its own extremes
  *     stuck    unchanged for STUCK_FACTOR times the longest stand-still
- *   second stage   a slot of SEASON_BYTES for series within the budget (seasons.ts)
+ *   second stage   a slot of SEASON_BYTES for series within the budget, watched ones, and such as were odd (seasons.ts)
  *     season   distance from the hour's expectation beyond its own extremes; hours that know a value or step hush it
  *
  * A view speaks when a sample is beyond its extremes by MARGIN of their range. Extremes take in only a part of what
@@ -98,6 +98,8 @@ const VALUE_MAX = 1e150
 /** Bands are never crossed by less than this part of the value: rounding is no event. */
 const ROUNDING = 1e-9
 const RATIO_MAX = 1000
+/** Part of the second stage that is kept for series which were found odd and have no place in it. */
+const ODD_SHARE = 0.125
 
 // Float64 columns of a row.
 const TIME = 0
@@ -152,6 +154,8 @@ export class Detector {
   readonly #ratio: number
   readonly #threshold: number
   readonly #slotsMax: number
+  /** Slots that any series may take; the others wait for series that the first stage finds odd. */
+  readonly #slotsOpen: number
   #seasons: Seasons
   #capacity = 0
   #rows = new Float64Array(0)
@@ -164,6 +168,7 @@ export class Detector {
     this.#threshold = options.threshold ?? THRESHOLD_DEFAULT
     this.#ratio = this.#threshold / THRESHOLD_DEFAULT
     this.#slotsMax = Math.floor((options.seasonBytesMax ?? 64 * 1024 * 1024) / SEASON_BYTES)
+    this.#slotsOpen = this.#slotsMax - Math.floor(this.#slotsMax * ODD_SHARE)
     this.#seasons = new Seasons(options.offsetOf ?? null)
   }
 
@@ -199,7 +204,7 @@ export class Detector {
    */
   seat(): number {
     let seated = 0
-    for (let id = 0; id < this.#capacity && this.#seasons.used < this.#slotsMax; id++) {
+    for (let id = 0; id < this.#capacity && this.#seasons.used < this.#slotsOpen; id++) {
       if (this.#slots[id] !== 0 || this.#rows16[id * WIDTH16 + SEEN] === 0) continue
       this.#slots[id] = this.#seasons.open(this.#rows[id * WIDTH + PREV]!) + 1
       seated++
@@ -385,7 +390,7 @@ export class Detector {
       if (view >= 0 && ratio > this.#ratio) {
         const quiet = at - rows[row + CROSSED]!
         if (!(quiet < Math.max(REARM_MS, REARM_INTERVALS * interval)))
-          onsets.push(this.#onset(id, at, value, view, ratio, margin))
+          this.#say(onsets, this.#onset(id, at, value, view, ratio, margin))
         rows[row + CROSSED] = at
       } else ratio = 0
     }
@@ -477,8 +482,16 @@ export class Detector {
     rows[row + LOW] = value
     rows[row + CROSSED] = -Infinity
     this.#rows16[id * WIDTH16 + SEEN] = 1
-    if (this.#slots[id] === 0 && (this.#seasons.used < this.#slotsMax || (this.#flags[id]! & WATCHED) !== 0))
+    if (this.#slots[id] === 0 && (this.#seasons.used < this.#slotsOpen || (this.#flags[id]! & WATCHED) !== 0))
       this.#slots[id] = this.#seasons.open(value) + 1
+  }
+
+  /** An onset; its series is looked at closely from now on, if there is room. */
+  #say(onsets: Onset[], onset: Onset): void {
+    onsets.push(onset)
+    const { series } = onset
+    if (this.#slots[series] === 0 && this.#seasons.used < this.#slotsMax)
+      this.#slots[series] = this.#seasons.open(this.#rows[series * WIDTH + PREV]!) + 1
   }
 
   #onset(id: number, at: number, value: number, view: number, ratio: number, margin: number): Onset {
