@@ -111,6 +111,8 @@ interface Pattern {
   readonly around: number | null
 }
 
+type Patterns = ReadonlyMap<number, readonly { readonly anomaly: string; readonly pattern: Pattern }[]>
+
 const STRONGER = 1.5
 const AROUND_MS = 2 * HOUR
 const SHOWN_EFFECT_MS = 90 * DAY
@@ -131,12 +133,22 @@ export function openAnomalies(db: Database): Anomalies {
       return known.get(event)!
     }
   }
-  const patterns = (): { anomaly: string; pattern: Pattern }[] =>
-    (db.prepare("SELECT anomaly, pattern FROM feedback WHERE verdict = 'noise'").all() as Record<string, string>[]).map(
-      (row) => ({ anomaly: row.anomaly!, pattern: JSON.parse(row.pattern!) as Pattern }),
-    )
-  const hiddenBy = (row: Row, known: { anomaly: string; pattern: Pattern }[]) =>
-    row.verdict === 'real' ? null : (known.find(({ pattern }) => matches(pattern, row))?.anomaly ?? null)
+  /** By series: there may be as many verdicts as anomalies, and each anomaly is held against them. */
+  const patterns = (): Patterns => {
+    const bySeries = new Map<number, { anomaly: string; pattern: Pattern }[]>()
+    const rows = db.prepare("SELECT anomaly, pattern FROM feedback WHERE verdict = 'noise'").iterate()
+    for (const row of rows as Iterable<{ anomaly: string; pattern: string }>) {
+      const pattern = JSON.parse(row.pattern) as Pattern
+      const ofSeries = bySeries.get(pattern.series)
+      if (ofSeries) ofSeries.push({ anomaly: row.anomaly, pattern })
+      else bySeries.set(pattern.series, [{ anomaly: row.anomaly, pattern }])
+    }
+    return bySeries
+  }
+  const hiddenBy = (row: Row, known: Patterns) =>
+    row.verdict === 'real'
+      ? null
+      : (known.get(row.series)?.find(({ pattern }) => matches(pattern, row))?.anomaly ?? null)
 
   function effectOf(row: Row, now: Millis): Effect {
     const pattern = patternOf(row)

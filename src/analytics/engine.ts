@@ -189,14 +189,14 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
     const settings = deps.settings()
     const { signal } = halting
     const reads: Read[] = []
-    const counts: Record<string, number> = {}
+    const counts = new Map<string, number>()
     const inputs: ForecastInput[] = []
     const take = async (metric: Pick<KnownMetric, 'name' | 'unit' | 'min' | 'max'>, labels: LabelPairs) => {
       if (signal.aborted) return
       const series = { metric: metric.name, labels }
       const read = await readView(series, metric.unit, now)
       if (!read) return
-      counts[metric.name] = (counts[metric.name] ?? 0) + read.samples
+      counts.set(metric.name, (counts.get(metric.name) ?? 0) + read.samples)
       reads.push(read)
       // The running bin is not full yet: its mean would be one of another length.
       const full = read.view.binTimes.findLastIndex((t) => t + BIN_MS <= now) + 1
@@ -214,7 +214,7 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
     for (const metric of watchedMetrics) await take(metric, platformLabels)
     for (const { metric, labels } of await choice.next(now)) await take({ name: metric, unit: '' }, labels)
     if (signal.aborted) return
-    dataPointsByMetric = counts
+    dataPointsByMetric = Object.fromEntries(counts)
     if (settings.mlEnabled) {
       const budgetMs = (settings.trainingBudget / 100) * CYCLE_MS
       const made = await forecasts.cycle(inputs, settings.predictionHorizons, settings.retrainInterval * 1000, (jobs) =>

@@ -452,6 +452,20 @@ describe('the engine', () => {
     expect(made().size).toBe(300)
   })
 
+  test('names that every object knows are names like others', async () => {
+    names = ['constructor', 'toString', '__proto__']
+    seriesOf = Object.create(null)
+    const engine = start()
+    for (const name of names) engine.asked(name)
+    await engine.cycle()
+    const { dataPointsByMetric } = engine.counts()
+    for (const name of names) {
+      expect(Object.getOwnPropertyDescriptor(dataPointsByMetric, name)?.value).toBe(60)
+      expect(engine.forecasts.latest(name)).toHaveLength(HORIZONS.length)
+    }
+    expect(engine.insights({ limit: 100 }).some((i) => /undefined|NaN|native/.test(JSON.stringify(i)))).toBe(false)
+  })
+
   test('rates and scores of anomalies become metrics', async () => {
     const engine = start()
     engine.note({

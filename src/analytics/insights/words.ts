@@ -32,7 +32,7 @@ export function clockTime(at: Millis, now: Millis): string {
 
 /** `system.cpu_usage` → `CPU usage`; other names stay. */
 export function plainName(name: string): string {
-  return plain[name] ?? name
+  return Object.hasOwn(plain, name) ? plain[name]! : name
 }
 
 const plain: Readonly<Record<string, string>> = {
