@@ -135,6 +135,28 @@ describe('a process that is killed while people trade', () => {
   })
 })
 
+test('an instance that hangs holds up nothing of control, and goes on when it can', async () => {
+  const pid = pidOf('instance')
+  process.kill(pid, 'SIGSTOP')
+  try {
+    const waiting = platform.request('GET', '/api/v1/markets')
+    const point = { metric_name: 'while_it_hangs', value: 1 }
+    for (let i = 0; i < 20; i++) {
+      expect((await platform.request('POST', '/api/v1/advanced-analytics/add-data-point', point)).status).toBe(200)
+      expect((await platform.request('GET', '/metrics')).status).toBe(200)
+    }
+    // Longer than control waits for what an instance measures: the others are still measured.
+    await eventually(
+      () => platform.request('GET', '/metrics'),
+      ({ text }) => !text.includes('process="instance-1"') && text.includes('process="market-writer"'),
+    )
+    process.kill(pid, 'SIGCONT')
+    expect((await waiting).status).toBe(200)
+  } finally {
+    process.kill(pid, 'SIGCONT')
+  }
+})
+
 test('what the market does is in the store, as series of the platform', async () => {
   const id = await openMarket(alice)
   await bob.ask('POST', '/trades', { market_id: id, trade_type: 'buy', outcome: 'outcome_a', amount: 1 })
