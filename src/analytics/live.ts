@@ -89,6 +89,7 @@ export const WRITE_MS = 500
 /** Anomalies that could not be written wait; they are tried again after this time. */
 const RETRY_MS = 5000
 const WAITING_MAX = 100_000
+const UNMET = 0
 /** The first batch of so many samples is worth compiling for. */
 const WARM_UP_BATCH = 500
 /** So many do not wait for their turn. */
@@ -123,7 +124,7 @@ export class LiveDetector implements WalConsumer {
   #onsets: Onset[] = []
   #retryAt = Number.NEGATIVE_INFINITY
   #event: { id: string; startedAt: Millis; lastAt: Millis } | null
-  /** Host number of each series, and the time of its last onset. */
+  /** One more than the host number of each series (UNMET: not asked for its labels yet), and the time of its last onset. */
   #hostOf = new Uint16Array(1024)
   #onsetAt = new Float64Array(1024)
   #seenAt = new Float64Array(1024)
@@ -174,7 +175,8 @@ export class LiveDetector implements WalConsumer {
     }
     for (let i = 0; i < count; i++) {
       const id = series[i]!
-      if (id >= this.#known) this.#meet(id)
+      if (id >= this.#known) this.#reach(id)
+      if (this.#hostOf[id] === UNMET) this.#meet(id)
       if (fresh[i] === 1) this.#seenAt[id] = times[i]!
     }
     this.#detector.apply(batch, this.#onsets)
@@ -228,22 +230,24 @@ export class LiveDetector implements WalConsumer {
   }
 
   /** A series is seen for the first time since the start. */
-  #meet(upTo: number): void {
-    if (upTo >= this.#hostOf.length) this.#grow(upTo + 1)
-    for (let id = this.#known; id <= upTo; id++) {
-      const labels = this.#options.labelsOf(id)
-      const name = labelValue(labels, METRIC_NAME)
-      if (COUNTER.test(name)) this.#detector.setCounter(id)
-      if (labels.length === 2 && labelValue(labels, PLATFORM_LABEL[0]) === PLATFORM_LABEL[1]) {
-        const known = knownMetric(name)
-        if (known) {
-          this.#own.set(id, known.name)
-          this.#detector.watch(id)
-        }
+  #meet(id: number): void {
+    const labels = this.#options.labelsOf(id)
+    const name = labelValue(labels, METRIC_NAME)
+    if (COUNTER.test(name)) this.#detector.setCounter(id)
+    if (labels.length === 2 && labelValue(labels, PLATFORM_LABEL[0]) === PLATFORM_LABEL[1]) {
+      const known = knownMetric(name)
+      if (known) {
+        this.#own.set(id, known.name)
+        this.#detector.watch(id)
       }
-      this.#hostOf[id] = this.#hostNumber(labelValue(labels, 'instance') || labelValue(labels, 'host'))
     }
-    this.#known = upTo + 1
+    this.#hostOf[id] = 1 + this.#hostNumber(labelValue(labels, 'instance') || labelValue(labels, 'host'))
+  }
+
+  /** Only series that send something are met: after a start with a million others that costs nothing. */
+  #reach(id: number): void {
+    if (id >= this.#hostOf.length) this.#grow(id + 1)
+    this.#known = id + 1
   }
 
   #hostNumber(host: string): number {
@@ -371,7 +375,8 @@ export class LiveDetector implements WalConsumer {
     const anomalous = new Uint32Array(this.#hosts.length)
     for (let id = 0; id < this.#known; id++) {
       if (now - this.#seenAt[id]! > RATE_WINDOW_MS) continue
-      const host = this.#hostOf[id]!
+      if (this.#hostOf[id] === UNMET) continue
+      const host = this.#hostOf[id]! - 1
       series[host]!++
       if (now - this.#onsetAt[id]! <= RATE_WINDOW_MS) anomalous[host]!++
     }
