@@ -400,3 +400,37 @@ describe('store', () => {
     expect(fed).toEqual([1, 1, 0, 1])
   })
 })
+
+test('a clean stop that would take too long leaves its flush: the next start finds every sample in the log', async () => {
+  const dir = scratch()
+  const clock = fakeClock(Date.UTC(2026, 0, 1))
+  /** Each look at the clock takes a second. */
+  const monotonic = () => {
+    clock.advance(SECOND)
+    return clock.monotonic()
+  }
+  const slow = { ...clock, now: () => clock.now(), monotonic }
+  const said: string[] = []
+  const log = {
+    ...silentLog,
+    info: (line: string) => void said.push(line),
+    error: (line: string) => void said.push(line),
+  }
+  const store = new Store(configOf(dir), slow, log)
+  const now = clock.now()
+  for (const series of SERIES) store.append(batchOf(series, at(now, 1), at(now + 1, 2)), { source: 'test' })
+  await store.close()
+  expect(said).toEqual(['The head is too large for a quick stop; the next start replays it.'])
+  expect(fs.readdirSync(path.join(dir, 'segments'))).toEqual([])
+
+  const next = new Store(configOf(dir), clock, silentLog)
+  const buffer = sampleBuffer()
+  const found = openReader(next.share, clock).readColumns([{ name: '__name__', op: '=', value: 'm' }], 0, Infinity)
+  expect(found).toHaveLength(SERIES.length)
+  for (const series of found) {
+    series.read(0, Infinity, buffer)
+    expect([...buffer.values.subarray(0, buffer.length)]).toEqual([1, 2])
+  }
+  await next.close()
+  expect(fs.readdirSync(path.join(dir, 'segments'))).toHaveLength(1)
+})

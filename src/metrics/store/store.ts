@@ -102,6 +102,8 @@ const KEPT_SAMPLES = 65_536
 const KEPT_BYTES = 4 << 20
 /** A flush works this long at a stretch. */
 const STEP_MS = 8
+/** At a clean stop a flush that takes longer than this is left: the next start replays the log instead. */
+const CLOSE_MS = 2500
 
 const FRESH = 0
 const STORED_LATE = 1
@@ -143,8 +145,8 @@ export class Store {
   #lookForGone = false
   #restUntil = 0
   #flushedAt: number
-  /** Set while closing: a flush then waits for nothing. */
-  #hurry = false
+  /** Set while closing: a flush then waits for nothing, and ends at this time of the monotonic clock. */
+  #hurryUntil: number | null = null
   readonly #claims = new Map<string, Claim>()
   #claimBytes = 0
   /** Batches written and not yet fed to the consumers. */
@@ -334,8 +336,14 @@ export class Store {
     const seriesCount = this.#table.count
     const table = this.#table
     let since = this.#clock.monotonic()
+    let installed = false
     const rest = (): Promise<void> | undefined => {
-      if (this.#hurry || this.#clock.monotonic() - since < STEP_MS) return undefined
+      const now = this.#clock.monotonic()
+      if (this.#hurryUntil !== null) {
+        if (!installed && now > this.#hurryUntil) throw new FlushLeft()
+        return undefined
+      }
+      if (now - since < STEP_MS) return undefined
       return pause().then(() => {
         since = this.#clock.monotonic()
       })
@@ -367,6 +375,7 @@ export class Store {
       seriesCount,
       segments: [...this.#manifest.segments, ...segments],
     })
+    installed = true
     for (let id = 0; id < seriesCount; id++) {
       if (tops[id] === 0) continue
       this.#head.drop(id, tops[id]!)
@@ -495,17 +504,19 @@ export class Store {
     this.#wal.truncate(needed)
   }
 
-  /** Flushes everything, so that the next start has nothing to replay. */
+  /** Flushes everything that can be flushed in a moment, so that the next start has nothing, or little, to replay. */
   async close(): Promise<void> {
     this.commit()
-    this.#hurry = true
+    this.#hurryUntil = this.#clock.monotonic() + CLOSE_MS
     await this.#flushing?.catch(() => undefined)
     try {
       if (this.#head.samples > 0 || this.#saved < this.#table.count || this.#deleted.length > 0) {
         await this.flush(async () => undefined)
       }
     } catch (error) {
-      this.#log.error('The head could not be flushed; the next start replays it.', { error })
+      if (error instanceof FlushLeft)
+        this.#log.info('The head is too large for a quick stop; the next start replays it.')
+      else this.#log.error('The head could not be flushed; the next start replays it.', { error })
     }
     this.#wal.close()
     for (const consumer of this.#consumers) {
@@ -829,6 +840,9 @@ export function openOffline(dir: string, clock: Clock, log: Log): ColumnReader {
   const store = new Store({ ...storeDefaults, dir, retentionMs: Number.MAX_SAFE_INTEGER }, clock, log, [], 'visitor')
   return openReader(store.share, clock)
 }
+
+/** A flush was ended because the store closes. */
+class FlushLeft extends Error {}
 
 const diskFull = () => unavailable('The disk is full: no samples are taken until there is room.', 10, 'disk_full')
 
