@@ -234,13 +234,14 @@ describe('a full disk', () => {
   })
 
   test('refuses, keeps reading, loses nothing that was answered, and recovers by itself', async (context) => {
-    const dir = smallDisk(3 << 20)
+    const size = 3 << 20
+    const dir = smallDisk(size)
     if (dir === null) return context.skip('this needs the right to mount a file system')
     const disk = { ballastBytes: 1 << 20, reserveBytes: 256 << 10, ballastAfterMs: 0 }
     const { log, errors } = listening()
     const store = open(dir, log, { disk })
     for (let i = 0; i < 5; i++) store.lookAtDisk()
-    expect(fs.statSync(path.join(dir, 'ballast.tmp')).size).toBe(disk.ballastBytes)
+    expect(fs.statSync(path.join(dir, 'ballast.tmp')).size).toBe(size / 8)
     const answered: [number, number][] = []
     const random = seededRandom(3)
     let refused = 0
@@ -261,7 +262,7 @@ describe('a full disk', () => {
     expect(errors).toHaveLength(1)
     expect(readAll(store).a).toEqual(answered)
     expect(fs.existsSync(path.join(dir, 'ballast.tmp'))).toBe(false)
-    fs.writeFileSync(path.join(dir, 'another.db'), new Uint8Array(512 << 10)) // what the ballast is for
+    fs.writeFileSync(path.join(dir, 'another.db'), new Uint8Array(256 << 10)) // what the ballast is for
     fs.rmSync(path.join(dir, 'another.db'))
     store.lookAtDisk()
     expect(() => append(store, 'a', [[START, 1]])).toThrow(/disk is full/)
@@ -273,6 +274,20 @@ describe('a full disk', () => {
     expect(readAll(store).a).toEqual([...answered, [START, 1]])
     await store.close()
     expect(readAll(open(dir)).a).toEqual([...answered, [START, 1]])
+  })
+
+  test('a disk smaller than the usual ballast fills, and recovers by itself', (context) => {
+    const dir = smallDisk(16 << 20)
+    if (dir === null) return context.skip('this needs the right to mount a file system')
+    const store = open(dir)
+    const hog = path.join(dir, 'hog')
+    fs.writeFileSync(hog, new Uint8Array(31 << 19))
+    store.lookAtDisk()
+    expect(() => append(store, 'a', [[START, 1]])).toThrow(/disk is full/)
+    fs.rmSync(hog)
+    for (let i = 0; i < 5; i++) store.lookAtDisk()
+    append(store, 'a', [[START, 1]])
+    expect(readAll(store)).toEqual({ a: [[START, 1]] })
   })
 
   test('the ballast is made in steps, kept, released and made again', () => {

@@ -11,6 +11,7 @@ import path from 'node:path'
 import type { Clock } from '../../base/clock.ts'
 import type { Log } from '../../base/log.ts'
 
+/** On a small file system ballast and reserve are at most an eighth and a sixteenth of it, else it could never recover. */
 export interface DiskOptions {
   readonly ballastBytes: number
   /** Less room than this counts as full. */
@@ -62,8 +63,10 @@ export class Disk {
 
   /** Called every second: notices a full disk before a write does, keeps the ballast, and ends the refusal. */
   look(): void {
-    const free = this.free()
-    const { ballastBytes, reserveBytes } = this.#options
+    const { bavail, blocks, bsize } = fs.statfsSync(this.#dir)
+    const free = bavail * bsize
+    const ballastBytes = Math.min(this.#options.ballastBytes, Math.floor((blocks * bsize) / 8))
+    const reserveBytes = Math.min(this.#options.reserveBytes, Math.floor((blocks * bsize) / 16))
     const missing = ballastBytes - this.#ballast
     const young = this.#clock.monotonic() - this.#openedAt < this.#options.ballastAfterMs
     if (free < reserveBytes) this.#becomeFull()

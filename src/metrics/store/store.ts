@@ -103,7 +103,7 @@ const KEPT_BYTES = 4 << 20
 /** A flush works this long at a stretch. */
 const STEP_MS = 8
 /** At a clean stop a flush that takes longer than this is left: the next start replays the log instead. */
-const CLOSE_MS = 2500
+const CLOSE_MS = 3300
 
 const FRESH = 0
 const STORED_LATE = 1
