@@ -125,8 +125,8 @@ function instancesOf(dir: string): number[] {
     .filter((pid) => {
       try {
         if (!Number.isInteger(pid) || !readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(SERVICE)) return false
-        // A zombie has no folder.
-        return readlinkSync(`/proc/${pid}/cwd`) === dir
+        // A zombie has no folder; that of a process whose folder was removed says so behind its name.
+        return readlinkSync(`/proc/${pid}/cwd`).replace(/ \(deleted\)$/, '') === dir
       } catch {
         return false
       }
