@@ -75,7 +75,8 @@ class ModelWatch {
         this.#goodSince ??= at
         const calm = this.#flapping ? Math.max(recoverForMs, 10 * MINUTE) : recoverForMs
         if (upTo - this.#goodSince < calm) return
-        this.#open.until = upTo
+        // A sample may be older than the second of the clock at which it opened; nothing ends before it begins.
+        this.#open.until = Math.max(upTo, this.#open.from)
         this.#open = null
         this.#goodSince = null
         this.#lastEnd = upTo
