@@ -236,7 +236,8 @@ describe(`alerts of random samples, seed ${seed}`, () => {
       const order = (a: ModelAlert, b: ModelAlert) =>
         a.from - b.from || a.rule.localeCompare(b.rule) || a.host.localeCompare(b.host)
       expect(world.lives).toBeGreaterThan(5)
-      expect(expected.length).toBeGreaterThan(50)
+      // Enough to mean something; how many there are depends on the paces that the seed gives.
+      expect(expected.length).toBeGreaterThan(20)
       expect(shown.sort(order)).toEqual(expected.sort(order))
 
       // Each beginning and each end was told once, in that order.
