@@ -6,7 +6,7 @@ import { METRIC_NAME } from '../labels.ts'
 import type { Aggregate, AggregateOp, Expr } from './ast.ts'
 import type { Column, Context, Dialect, Grid } from './context.ts'
 import type { Metric } from './labelset.ts'
-import { compareLabels, Grouping, keyOf, setLabel } from './labelset.ts'
+import { compareLabels, Grouping, isLabelName, keyOf, setLabel } from './labelset.ts'
 import { quote } from './lex.ts'
 import { formatPlain, formatShort, quantile } from './numeric.ts'
 import type { Vector } from './vector.ts'
@@ -502,8 +502,7 @@ function hashPlace(metric: Metric): number {
 
 function countValues(ctx: Context, expr: Aggregate, input: Vector, grid: Grid): Vector {
   const label = textOf(expr.param!)
-  if (ctx.dialect === 2 ? !/^[A-Za-z_][A-Za-z0-9_]*$/.test(label) : label === '')
-    ctx.fail(`invalid label name ${quote(label)}`)
+  if (!isLabelName(ctx.dialect, label)) ctx.fail(`invalid label name ${quote(label)}`)
   const grouping = new Grouping(expr.without ? expr.grouping : [...expr.grouping, label], expr.without)
   const found = new Map<string, { metric: Metric; column: Column }>()
   const member = ctx.column(grid.count)

@@ -5,6 +5,7 @@
  */
 import type { Label, Labels } from '../labels.ts'
 import { METRIC_NAME } from '../labels.ts'
+import type { Dialect } from './context.ts'
 import { quote } from './lex.ts'
 
 /** A series as the engine passes it on. `dropName`: the name goes when the query ends (the rules of Prometheus 3). */
@@ -30,6 +31,11 @@ export function compareLabels(a: Labels, b: Labels): number {
     if (valueA !== valueB) return valueA < valueB ? -1 : 1
   }
   return a.length - b.length
+}
+
+/** Whether a label may be called so: letters, digits and _ by the rules of Prometheus 2, any UTF-8 by those of 3. */
+export function isLabelName(dialect: Dialect, name: string): boolean {
+  return dialect === 2 ? /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) : name !== '' && name.isWellFormed()
 }
 
 export function withoutName(labels: Labels): Labels {

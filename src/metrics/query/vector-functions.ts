@@ -9,7 +9,7 @@ import { type CivilDate, civilDate, daysInMonth } from './civil-date.ts'
 import type { Column, Context, Grid } from './context.ts'
 import { timeAt } from './context.ts'
 import type { Metric } from './labelset.ts'
-import { compareLabels, labelValueOf, setLabel } from './labelset.ts'
+import { compareLabels, isLabelName, labelValueOf, setLabel } from './labelset.ts'
 import { compileRegexp, RegexpError } from './regexp.ts'
 import type { Vector } from './vector.ts'
 import { columnVector, dropNames, emptyVector, mapColumns, relabelled } from './vector.ts'
@@ -192,8 +192,7 @@ export function labelJoin(ctx: Context, call: Call, vector: Vector, grid: Grid):
 }
 
 function checkLabelName(ctx: Context, name: string, what: string): void {
-  const good = ctx.dialect === 2 ? /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) : name !== '' && name.isWellFormed()
-  if (!good) ctx.fail(`invalid ${what}: ${name}`)
+  if (!isLabelName(ctx.dialect, name)) ctx.fail(`invalid ${what}: ${name}`)
 }
 
 /** `$1`, `${1}`, `$name`, `$$`: the longest name that can be read; one that no group has is empty. */
