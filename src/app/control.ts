@@ -343,6 +343,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       clock,
       analytics,
       alerting,
+      scaling,
       intervalMs: () => intervalMs,
     })
     const dashboardConfig = () => config.current.values.dashboard

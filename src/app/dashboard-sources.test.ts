@@ -60,6 +60,8 @@ function sources(parts: { latest?: Prediction[]; quality?: Partial<QualityRow>[]
     events: unused,
     clock: { now: () => NOW, monotonic: () => 0 },
     analytics,
+    alerting: null,
+    scaling: null,
     intervalMs: () => 5000,
   })
 }

@@ -17,9 +17,9 @@ export interface DashboardSourcesDeps {
   readonly health: Health
   readonly events: Events
   readonly clock: Clock
-  readonly analytics?: Pick<Analytics, 'active' | 'lastActivity' | 'anomalies' | 'forecasts' | 'insights'>
-  readonly alerting?: Pick<Alerting, 'engine' | 'store' | 'rules'>
-  readonly scaling?: Pick<Scaling, 'manager' | 'store'>
+  readonly analytics: Pick<Analytics, 'active' | 'lastActivity' | 'anomalies' | 'forecasts' | 'insights'> | null
+  readonly alerting: Pick<Alerting, 'engine' | 'store' | 'rules'> | null
+  readonly scaling: Pick<Scaling, 'manager' | 'store'> | null
   intervalMs(): number
 }
 

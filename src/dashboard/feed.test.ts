@@ -217,6 +217,40 @@ describe('the headline', () => {
   })
 })
 
+describe('instances', () => {
+  const process = (id: string, kind: string, state: ProcessView['state']): ProcessView => ({
+    id,
+    kind,
+    state,
+    startedAt: NOW,
+    restarts: 0,
+    lastExit: null,
+  })
+  const counted = (given: Partial<FeedInput>) => step(emptyFeed, input({}, given), settings, NOW).message.instances
+
+  test('are those of the market as they are now, beside what scaling wants and did last', () => {
+    const processes = [
+      process('control', 'control', 'ready'),
+      process('instance-1', 'instance', 'ready'),
+      process('instance-2', 'instance', 'starting'),
+    ]
+    const lastDecision = {
+      id: 'd',
+      action: 'scale_up',
+      current_instances: 1,
+      target_instances: 2,
+      reason: 'CPU is high.',
+      created_at: toIso(NOW),
+      status: 'executing',
+    } as const
+    const seen = { current: 2, target: 2, lastDecision }
+    expect(counted({ processes, instances: seen })).toEqual({ current: 1, target: 2, last_decision: lastDecision })
+    expect(counted({ processes })).toEqual({ current: 1, target: null, last_decision: null })
+    expect(counted({ processes: [processes[0]!], instances: seen })).toMatchObject({ current: 2, target: 2 })
+    expect(counted({ processes: [processes[0]!] })).toMatchObject({ current: null, target: null })
+  })
+})
+
 describe('engines', () => {
   test('only what is built in may call itself active, and alerting says whether somebody is told', () => {
     const engines = { alerting: { active: true, lastActivity: NOW }, analytics: { active: false, lastActivity: null } }

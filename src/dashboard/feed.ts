@@ -344,17 +344,18 @@ function silenceOf(
   return `silent for ${lasting(now - last.at)}`
 }
 
-/** Instances are the processes that serve the market; without any there is nothing to count. */
+/**
+ * Instances are the processes that serve the market; without any there is nothing to count. Those that run here are
+ * counted as they are now: what scaling saw may be a cycle old.
+ */
 function instancesOf(
   processes: readonly DashboardProcess[],
   scaled: InstancesView | null,
 ): DashboardState['instances'] {
-  if (scaled?.current != null) {
-    return { current: scaled.current, target: scaled.target, last_decision: scaled.lastDecision }
-  }
   const instances = processes.filter((p) => p.kind === 'instance')
-  const current = instances.length === 0 ? null : instances.filter((p) => p.state === 'ready').length
-  return { current, target: null, last_decision: null }
+  const ready = instances.filter((p) => p.state === 'ready').length
+  const current = instances.length === 0 ? (scaled?.current ?? null) : ready
+  return { current, target: scaled?.target ?? null, last_decision: scaled?.lastDecision ?? null }
 }
 
 /** Only what is built in may call itself active. */

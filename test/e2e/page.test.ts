@@ -134,6 +134,13 @@ describe.skipIf(chromium === null)('the page', () => {
       .first()
       .waitFor()
     await page.locator('#p-scale').getByText('control: ready').waitFor()
+    // The panel counts instances of the market, as the message does, whatever else runs.
+    const { instances, engines, processes } = answer.json.data
+    const serving = processes.filter((one: { kind: string }) => one.kind === 'instance')
+    expect(serving.length).toBeGreaterThan(0)
+    expect(instances.target).toBeGreaterThan(0)
+    expect(engines.find((one: { name: string }) => one.name === 'scaling').state).toBe('active')
+    expect(await page.locator('#p-scale .now').textContent()).toMatch(/^\d+ ready of \d+ wanted/)
     const sentence = await page.getByRole('img', { name: /^System performance over time/ }).getAttribute('aria-label')
     expect(sentence).toMatch(/CPU [\d.]+.%, between [\d.]+.% and [\d.]+.%; Memory/)
     await picture(page, 'light')

@@ -127,36 +127,41 @@ const PROCESS_STATE: Readonly<Record<DashboardProcess['state'], { word: string; 
   stopped: { word: 'stopped', block: 'none' },
 }
 
+/** The instances of the market as they are and as they are wanted; below, the other processes of the platform. */
 export function Instances() {
   const current = state.value
   const processes = current?.processes ?? []
-  const ready = processes.filter((p) => p.state === 'ready').length
+  const instances = processes.filter((p) => p.kind === 'instance' && p.state !== 'stopped')
+  const listed = processes.filter((p) => p.kind !== 'instance' || p.restarts > 0)
+  const { ready, wanted } = counted(instances, current)
   return (
     <section class="panel" id="p-scale" aria-labelledby="h-scale">
       <div class="panel-head">
         <h2 id="h-scale">Instances</h2>
+        <span class="end">
+          <a href="/ops/scaling">Scaling</a>
+        </span>
       </div>
       <div class="panel-body">
         <div class="now load">
           <p>
-            <b>{processes.length === 0 && current ? 'None' : `${ready} ready`}</b>{' '}
+            <b>{wanted === 0 && current ? 'None' : `${ready} ready`}</b>{' '}
             <span class="soft">
-              of {processes.length} {processes.length === 1 ? 'process' : 'processes'}
+              of {wanted} wanted
               {current && old.value && `, as of ${moment(Date.parse(current.timestamp), now.value)}`}
             </span>
           </p>
-          <div class="blocks" role="img" aria-label={`${ready} of ${processes.length} processes ready`}>
-            {processes.map((process) => (
+          <div class="blocks" role="img" aria-label={spokenStates(instances)}>
+            {instances.map((process) => (
               <i key={process.id} class={`block ${PROCESS_STATE[process.state].block}`} />
             ))}
           </div>
         </div>
-        <p class="note soft load">
-          <Scaled />
-        </p>
-        {processes.length > 0 && (
-          <ul class="sub">
-            {processes.map((process) => (
+        <p class="note soft load">{onTheWay(instances, wanted)}</p>
+        <LastDecision />
+        {listed.length > 0 && (
+          <ul class="sub" aria-label="Processes">
+            {listed.map((process) => (
               <Process key={process.id} process={process} />
             ))}
           </ul>
@@ -166,23 +171,44 @@ export function Instances() {
   )
 }
 
-/** What scaling did last, or that it has nothing to do. */
-function Scaled() {
-  const instances = state.value?.instances
-  const last = instances?.last_decision ?? null
-  if (!instances || instances.current === null) return <>No instances are kept here.</>
-  const wanted = instances.target !== null && instances.target !== instances.current
+function counted(instances: readonly DashboardProcess[], current: DashboardState | null) {
+  const ready = current?.instances.current ?? instances.filter((p) => p.state === 'ready').length
+  return { ready, wanted: current?.instances.target ?? instances.length }
+}
+
+/** How many are in each state, such as `4 ready, 2 starting`. */
+function statesOf(instances: readonly DashboardProcess[], which: readonly DashboardProcess['state'][]): string {
+  const parts = which.map((wanted) => {
+    const count = instances.filter((p) => p.state === wanted).length
+    return count === 0 ? '' : `${count} ${PROCESS_STATE[wanted].word}`
+  })
+  return parts.filter(Boolean).join(', ')
+}
+
+const spokenStates = (instances: readonly DashboardProcess[]) =>
+  statesOf(instances, ['ready', 'starting', 'draining', 'backing_off']) || 'No instances'
+
+/** What stands between the instances that are ready and those that are wanted. */
+function onTheWay(instances: readonly DashboardProcess[], wanted: number): string {
+  if (instances.length === 0 && wanted === 0) return 'No instances of the market run here.'
+  return statesOf(instances, ['starting', 'draining', 'backing_off']) || 'No change wanted.'
+}
+
+/** What scaling changed last, and why. */
+function LastDecision() {
+  const last = state.value?.instances.last_decision
+  if (!last) return null
+  const up = last.action === 'scale_up'
   return (
-    <>
-      {instances.current} {wanted ? `of ${instances.target} wanted` : 'as wanted'}.{' '}
-      {last ? (
-        <a href={`/ops/scaling/decisions/${encodeURIComponent(last.id)}`} title={last.reason}>
-          {last.current_instances} to {last.target_instances} at {moment(Date.parse(last.created_at), now.value)}
+    <div class="sub">
+      <p class="note">
+        <a href={`/ops/scaling/decisions/${encodeURIComponent(last.id)}`}>
+          Last change: scale {up ? 'up' : 'down'}, {last.current_instances} to {last.target_instances}
         </a>
-      ) : (
-        <a href="/ops/scaling">Nothing was scaled yet.</a>
-      )}
-    </>
+        <span class="sep quiet">{moment(Date.parse(last.created_at), now.value)}</span>
+      </p>
+      <p class="note soft">{last.reason}</p>
+    </div>
   )
 }
 
