@@ -135,6 +135,21 @@ describe('stopping', () => {
     expect(state('control')).toBe('stopped')
   })
 
+  test('instances stop together: many of them leave those behind as much time as one', async () => {
+    const { scheduler, supervisor, log } = supervised('SIGTERM')
+    supervisor.add('control', 'control')
+    supervisor.add('market-writer', 'market-writer')
+    for (let i = 1; i <= 9; i++) supervisor.add('instance', `instance-${i}`)
+    const stopping = supervisor.stop(6_000)
+    expect(log.filter((line) => line.endsWith(' stop'))).toHaveLength(9)
+    await scheduler.run(1_000)
+    expect(log.slice(-1)).toEqual(['market-writer stop'])
+    await scheduler.run(60_000)
+    await stopping
+    expect(log.filter((line) => line.endsWith('SIGKILL'))).toEqual([])
+    expect(log.slice(-3)).toEqual(['control stop', 'control SIGTERM', 'control gone'])
+  })
+
   test.each([
     ['SIGTERM', ['control stop', 'control SIGTERM', 'control gone'], 2_500],
     ['SIGKILL', ['control stop', 'control SIGTERM', 'control SIGKILL', 'control gone'], 5_000],

@@ -51,7 +51,7 @@ export interface Supervisor {
   send(message: ToChild, except?: ProcessKind): void
   sendTo(id: string, message: ToChild): void
   statuses(): readonly ProcessStatus[]
-  /** Stops all, last added first. */
+  /** Stops all, last added first; those of one kind together, since however many there are, the time is the same. */
   stop(limitMs: number): Promise<void>
 }
 
@@ -239,11 +239,23 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       const until = clock.monotonic() + limitMs
       stopping = true
       for (const watched of all.values()) watched.next?.cancel()
-      // Each has an equal share of what is left, so that a slow one does not take the time of those behind it.
-      const order = [...all.values()].reverse()
-      for (const [i, watched] of order.entries()) {
-        await remove(watched, (until - clock.monotonic()) / (order.length - i))
+      // Each kind has an equal share of what is left, so that a slow one does not take the time of those behind it.
+      const kinds = inOrder([...all.values()].reverse())
+      for (const [i, group] of kinds.entries()) {
+        const share = Math.max(0, (until - clock.monotonic()) / (kinds.length - i))
+        await Promise.all(group.map((watched) => remove(watched, share)))
       }
     },
   }
+}
+
+/** Neighbours of the same kind in one group. */
+function inOrder(all: readonly Watched[]): Watched[][] {
+  const groups: Watched[][] = []
+  for (const watched of all) {
+    const last = groups.at(-1)
+    if (last?.[0]?.kind === watched.kind) last.push(watched)
+    else groups.push([watched])
+  }
+  return groups
 }
