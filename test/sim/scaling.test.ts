@@ -1,17 +1,17 @@
 /** Laws of deciding over whole histories, and the parts that judge it: proof, simulation, optimum, grade, recommendation. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { seededRandom } from '../base/random.ts'
-import { scaleEngine, settingsFrom } from '../cli/engine-scale.ts'
-import { readHistory } from '../cli/replay-scale.ts'
-import { carriedOut, decide, newState, type ScalerState } from './decide.ts'
-import { gradeDecision } from './grade.ts'
-import type { DecideSettings, Observation } from './model.ts'
-import { optimumOf } from './optimum.ts'
-import { replayLoad } from './proof.ts'
-import { recommend } from './recommend.ts'
-import { costOf, fitService, type Service, serve } from './service.ts'
-import { type HistoryRow, simulate } from './simulate.ts'
+import { seededRandom } from '../../src/base/random.ts'
+import { scaleEngine, settingsFrom } from '../../src/cli/engine-scale.ts'
+import { readHistory } from '../../src/cli/replay-scale.ts'
+import { carriedOut, decide, newState, type ScalerState } from '../../src/scaling/decide.ts'
+import { gradeDecision } from '../../src/scaling/grade.ts'
+import type { DecideSettings, Observation } from '../../src/scaling/model.ts'
+import { optimumOf } from '../../src/scaling/optimum.ts'
+import { replayLoad } from '../../src/scaling/proof.ts'
+import { recommend } from '../../src/scaling/recommend.ts'
+import { costOf, fitService, type Service, serve } from '../../src/scaling/service.ts'
+import { type HistoryRow, simulate } from '../../src/scaling/simulate.ts'
 
 const STEP = 30_000
 const FIT = { serviceMs: 40, workers: 4, factor: 1 }
