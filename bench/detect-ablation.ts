@@ -32,6 +32,7 @@ const parts: readonly (readonly [name: string, ...changes: Change[]])[] = [
   ['without drift', DRIFT],
   ['without season', SEASON],
   ['without stuck', STUCK],
+  ['no periods but day and week', ['if (slot % 24 === this.#hour) ', 'if (false) ']],
   ['level alone', JUMP, DRIFT, SEASON, STUCK],
   ['no second stage', ['64 * 1024 * 1024', '0']],
   ['no habits of the hour', ['const at = this.#base + ((this.#hour + beside) % 24)', 'continue']],
@@ -94,7 +95,12 @@ async function variant(index: number, changes: readonly Change[]): Promise<typeo
     files.set(name, files.get(name)!.replace(from, to))
   }
   const base = pathToFileURL(resolve(source, '../../base')).href
-  for (const [name, text] of files) writeFileSync(join(dir, name), text.replaceAll("'../../base/", `'${base}/`))
+  const forecasters = pathToFileURL(resolve(source, '../forecasters')).href
+  for (const [name, text] of files)
+    writeFileSync(
+      join(dir, name),
+      text.replaceAll("'../../base/", `'${base}/`).replaceAll("'../forecasters/", `'${forecasters}/`),
+    )
   const module = (await import(pathToFileURL(join(dir, 'detector.ts')).href)) as { Detector: typeof Detector }
   return module.Detector
 }

@@ -250,7 +250,7 @@ function patternOf(row: Row): Pattern {
     view: row.view,
     upwards: row.value > row.expected,
     deviationsMax: row.deviations * STRONGER,
-    around: row.season === 'none' ? null : Math.floor((row.at % DAY) / 60_000),
+    around: row.season === 'none' || row.season === 'period' ? null : Math.floor((row.at % DAY) / 60_000),
   }
 }
 

@@ -312,6 +312,24 @@ describe('what is odd is said once', () => {
     expect(describeOnset(season[0]!)).toMatch(/unusual for this hour of the day: expected/)
   })
 
+  test.each([7.3, 10, 17])('a rhythm of %s hours is found: a peak that is missing is said, once', (hours) => {
+    const random = numbers(55)
+    const round = hours * HOUR
+    const missing = START + Math.ceil((18 * DAY) / round) * round
+    const { onsets } = run(
+      stream(22 * 288, 5 * MINUTE, (_, at) => {
+        const phase = ((at - START) % round) / round
+        const peak = phase > 0.4 && phase < 0.8 && !(at > missing && at < missing + round)
+        return (peak ? 60 : 10) + normal(random)
+      }),
+    )
+    const said = onsets.filter(({ at }) => at > START + 12 * DAY)
+    expect(said.map(({ season }) => season)).toEqual(['period'])
+    expect(said[0]!.at).toBeGreaterThan(missing)
+    expect(said[0]!.at).toBeLessThan(missing + round)
+    expect(describeOnset(said[0]!)).toMatch(/unusual for this point of its rhythm: expected/)
+  })
+
   test('a spike at the same hour of every day is a habit', () => {
     const random = numbers(6)
     const { onsets } = run(

@@ -371,9 +371,9 @@ export class Detector {
       if (slot >= 0 && seasons.residuals >= WARM) {
         const residual = seasons.residual
         if (residual > seasons.high || residual < seasons.low) {
-          const beyond = margin * (seasons.high - seasons.low)
+          const beyond = this.#beyondSeason(id)
           const r = residual > seasons.high ? residual / (seasons.high + beyond) : residual / (seasons.low - beyond)
-          if (r > ratio && (seasons.season !== 'day' || !seasons.knowsValue(slot, value, range))) {
+          if (r > ratio && (seasons.season === 'week' || !seasons.knowsValue(slot, value, range))) {
             ratio = r
             view = SEASON_VIEW
           }
@@ -494,6 +494,13 @@ export class Detector {
       this.#slots[series] = this.#seasons.open(this.#rows[series * WIDTH + PREV]!) + 1
   }
 
+  /** Margin of the distance from the season; of that less may be known than of the series. */
+  #beyondSeason(id: number): number {
+    const { residuals, high, low } = this.#seasons
+    const knownMs = residuals * this.#rows32[id * WIDTH32 + INTERVAL]!
+    return MARGIN * cautionAt(Math.min(this.#rows32[id * WIDTH32 + AGE]!, knownMs)) * (high - low)
+  }
+
   #onset(id: number, at: number, value: number, view: number, ratio: number, margin: number): Onset {
     const rows = this.#rows
     const row = id * WIDTH
@@ -509,7 +516,7 @@ export class Detector {
       lower = expected - edge
       upper = expected + edge
     } else if (view === SEASON_VIEW) {
-      const around = margin * (this.#seasons.high - this.#seasons.low)
+      const around = this.#beyondSeason(id)
       season = this.#seasons.season
       expected = this.#seasons.expected
       lower = expected + this.#seasons.low - around
@@ -638,7 +645,7 @@ export class Detector {
   }
 }
 
-const FORMAT = 1
+const FORMAT = 2
 
 function cautionAt(ageMs: number): number {
   return ageMs < SETTLED_MS ? Math.sqrt(SETTLED_MS / ageMs) : 1

@@ -27,7 +27,8 @@ export type View =
 
 export const VIEWS: readonly View[] = ['level', 'jump', 'drift', 'season', 'stuck', 'absent']
 
-export type Season = 'none' | 'day' | 'week'
+/** What the expectation rests on; `period` is one that was found in the data. */
+export type Season = 'none' | 'day' | 'week' | 'period'
 
 export interface Onset {
   /** Id of the series, as the store gave it. */
@@ -82,7 +83,7 @@ export function describeOnset(onset: Onset): string {
     case 'drift':
       return `The average of the latest samples left the range it has kept to; the value is ${number(value)}, usually about ${number(expected)} (${band}).`
     case 'season':
-      return `${number(value)} is unusual for this hour of the ${onset.season}: expected ${number(expected)} (${band}).`
+      return `${number(value)} is unusual for this ${onset.season === 'period' ? 'point of its rhythm' : `hour of the ${onset.season}`}: expected ${number(expected)} (${band}).`
     case 'stuck':
       return `The value has stood at ${number(value)} for far longer than ever before.`
     case 'absent':

@@ -8,16 +8,21 @@
  *   32     week[168]    expected value by hour of week
  *   200    value high[24] · value low[24] · step high[24] · step low[24]      what that hour of day has seen, fading
  *   296    hour, value high, low, step high, low: of the hour that runs, and of the one before
+ *   306    period found, hours; 0 while none is
  *
  * A season is used only while it explains the series better than the long-run mean by EVIDENCE. A step or a value that
  * the same hour has seen on days before is no news. Nothing here is configured but the time zone.
+ *
+ * The week's profile, once filled, is searched for a period that is neither the day nor a fraction of it (periods.ts; 4 to
+ * 28 hours). Where there is one, the profile is kept by its phase instead, until it explains the series no longer.
  */
 import { DAY, HOUR } from '../../base/time.ts'
+import { findPeriod } from '../forecasters/periods.ts'
 import type { Season } from './onset.ts'
 
-export const SEASON_BYTES = 306 * 4 + 8
+export const SEASON_BYTES = 307 * 4 + 8
 
-const STRIDE = 306
+const STRIDE = 307
 const E_MEAN = 0
 const E_DAY = 1
 const E_WEEK = 2
@@ -34,12 +39,19 @@ const STEP_HIGH = 248
 const STEP_LOW = 272
 const NOW = 296
 const BEFORE = 301
+const PERIOD = 306
 
 /** A season is believed when its mean distance is below this part of the distance from the mean. */
 const EVIDENCE = 0.6
 /** Nor before it has come round twice. */
 const DAY_AFTER_MS = 2 * DAY
 const WEEK_AFTER_MS = 14 * DAY
+/** A period is kept in phases of about this length. */
+const PHASE_HOURS = 0.5
+/** A beat may come so much of a round early or late: that far a found period and the clock of its source may err. */
+const JITTER = 0.1
+/** After a day a found period must be apart from the same hour by so many hours: else it is the day's own. */
+const SLIP_HOURS = 0.75
 /** Weight of one more day, and of one more week, in a profile. */
 const DAY_WEIGHT = 0.3
 const WEEK_WEIGHT = 0.4
@@ -75,6 +87,9 @@ export class Seasons {
   #hour = 0
   #hourOfWeek = 0
   #base = 0
+  /** Place in the week's profile, or in that of the period. */
+  #weekAt = 0
+  #ageMs = 0
   #dayResidual = NaN
   #weekResidual = NaN
   readonly #offsetOf: ((at: number) => number) | null
@@ -137,7 +152,8 @@ export class Seasons {
     this.#anchor[slot] = anchor
     const base = slot * STRIDE
     this.#data.fill(0, base, base + DAY_AT)
-    this.#data.fill(NaN, base + DAY_AT, base + STRIDE)
+    this.#data.fill(NaN, base + DAY_AT, base + PERIOD)
+    this.#data[base + PERIOD] = 0
   }
 
   /** Looks before learning; `ageMs` is the time observed so far. Sets `residual`, `season`, `expected`, `high`, `low`. */
@@ -148,8 +164,11 @@ export class Seasons {
     // The samples of a batch mostly share their time.
     if (at !== this.#at) this.#findHour(at)
     const hour = this.#hour
-    const hourOfWeek = this.#hourOfWeek
+    const period = data[base + PERIOD]!
+    const weekAt = WEEK_AT + (period > 0 ? phaseOf(at, period) : this.#hourOfWeek)
     this.#base = base
+    this.#ageMs = ageMs
+    this.#weekAt = base + weekAt
     const relative = value - this.#anchor[slot]!
     this.#measurable = relative < FLOAT_MAX && relative > -FLOAT_MAX
     if (!this.#measurable) {
@@ -158,7 +177,7 @@ export class Seasons {
       return
     }
     const byDay = data[base + DAY_AT + hour]!
-    const byWeek = data[base + WEEK_AT + hourOfWeek]!
+    const byWeek = data[base + weekAt]!
     this.#dayResidual = relative - byDay
     this.#weekResidual = relative - byWeek
     const bar = EVIDENCE * data[base + E_MEAN]!
@@ -169,14 +188,30 @@ export class Seasons {
       this.residual = this.#dayResidual
       this.season = 'day'
     }
-    if (ageMs >= WEEK_AFTER_MS && week < bar && week < data[base + E_DAY]! && !Number.isNaN(byWeek)) {
-      this.residual = this.#weekResidual
-      this.season = 'week'
+    const old = period > 0 || ageMs >= WEEK_AFTER_MS
+    if (old && week < bar && week < data[base + E_DAY]! && !Number.isNaN(byWeek)) {
+      this.residual = period > 0 ? this.#fromPhases(base, period, relative) : this.#weekResidual
+      this.season = period > 0 ? 'period' : 'week'
     }
     this.expected = value - this.residual
     this.high = data[base + HIGH]!
     this.low = data[base + LOW]!
     this.residuals = data[base + RESIDUALS]!
+  }
+
+  /** Distance from what this phase and those beside it are used to: a beat may come a little early or late. */
+  #fromPhases(base: number, period: number, relative: number): number {
+    const phases = phasesOf(period)
+    const here = this.#weekAt - base - WEEK_AT
+    let low = Infinity
+    let high = -Infinity
+    const most = Math.max(1, Math.round(JITTER * phases))
+    for (let beside = phases - most; beside <= phases + most; beside++) {
+      const value = this.#data[base + WEEK_AT + ((here + beside) % phases)]!
+      if (value < low) low = value
+      if (value > high) high = value
+    }
+    return relative > high ? relative - high : relative < low ? relative - low : 0
   }
 
   #findHour(at: number): void {
@@ -188,8 +223,12 @@ export class Seasons {
     this.#hourOfWeek = (((day % 7) + 7) % 7) * 24 + this.#hour
   }
 
-  /** True when this hour of day, or one beside it, has seen such a value on days before. Call after `look`. */
+  /**
+   * True when this hour of day, or one beside it, has seen such a value on days before; of a period, when its phases
+   * here expect nearly such a value. Call after `look`.
+   */
   knowsValue(slot: number, value: number, range: number): boolean {
+    if (this.season === 'period') return Math.abs(this.residual) <= NEAR * range
     return this.#knows(VALUE_HIGH, VALUE_LOW, value - this.#anchor[slot]!, value > this.expected, range)
   }
 
@@ -251,6 +290,8 @@ export class Seasons {
     const part = Math.min(1, intervalMs / HOUR)
     const now = base + NOW
     if (data[now] !== this.#hour) {
+      // Not all series in the same hour.
+      if (slot % 24 === this.#hour) this.#lookForPeriod(base)
       // Two hours late, so that today never vouches for itself.
       const before = base + BEFORE
       const hour = data[before]!
@@ -288,13 +329,45 @@ export class Seasons {
       data[dayAt]! += DAY_WEIGHT * part * within(byDay, CLIP * data[base + E_DAY]!)
     } else data[dayAt] = settled ? mean - anchor + within(value - mean, CLIP * spread) : relative
     const byWeek = this.#weekResidual
-    const weekAt = base + WEEK_AT + this.#hourOfWeek
+    const weekAt = this.#weekAt
+    const weekPart = data[base + PERIOD]! > 0 ? Math.min(1, intervalMs / (PHASE_HOURS * HOUR)) : part
     if (!Number.isNaN(byWeek)) {
       const week = data[base + E_WEEK]!
       const weight = week === 0 ? 1 : Math.min(0.1, intervalMs / EVIDENCE_MS)
       data[base + E_WEEK] = week + weight * (Math.min(Math.abs(byWeek), CLIP * spread) - week)
-      data[weekAt]! += WEEK_WEIGHT * part * within(byWeek, CLIP * week)
+      data[weekAt]! += WEEK_WEIGHT * weekPart * within(byWeek, CLIP * week)
     } else data[weekAt] = !Number.isNaN(byDay) ? relative - byDay + within(byDay, CLIP * data[base + E_DAY]!) : relative
+  }
+
+  /**
+   * Once a day: a period that explains nothing is given up; a week that has just been filled for the first time is
+   * searched for one; a week that explains nothing is emptied, so that what began since can be found.
+   */
+  #lookForPeriod(base: number): void {
+    const data = this.#data
+    const days = Math.floor(this.#ageMs / DAY)
+    const explained = data[base + E_WEEK]! < EVIDENCE * data[base + E_MEAN]!
+    if (data[base + PERIOD]! > 0) {
+      if (days % 7 === 0 && !explained) this.#keepBy(0, base)
+    } else if (days % SEARCH_DAYS === 7) {
+      const values = new Float64Array(WEEK_HOURS)
+      for (let hour = 0; hour < WEEK_HOURS; hour++) {
+        values[hour] = data[base + WEEK_AT + ((this.#hourOfWeek + hour) % WEEK_HOURS)]!
+        if (Number.isNaN(values[hour]!)) return
+      }
+      const period = findPeriod(values, 24)?.round ?? 0
+      if (Math.abs(24 - period * Math.round(24 / period)) >= SLIP_HOURS) this.#keepBy(period, base)
+    } else if (days % SEARCH_DAYS === 0 && days > 0 && !explained) this.#keepBy(0, base)
+  }
+
+  /** Empties the week's profile, to be kept by the phase of a period (hours) or, with 0, by the hour of week. */
+  #keepBy(period: number, base: number): void {
+    const data = this.#data
+    data[base + PERIOD] = period
+    data.fill(NaN, base + WEEK_AT, base + WEEK_AT + WEEK_HOURS)
+    // No better than the mean until it is shown; how far values lie from it is not known yet.
+    data[base + E_WEEK] = data[base + E_MEAN]!
+    if (period > 0) data.fill(0, base + HIGH, base + LAST + 1)
   }
 
   /** Takes an hour's extreme into what the hour of day has seen; `sign` is 1 for highs and -1 for lows. */
@@ -323,6 +396,18 @@ const FLOAT_MAX = 1e37
 
 /** Samples before a view may speak. */
 export const WARM = 50
+
+const WEEK_HOURS = 168
+/** A week that explains nothing is emptied after so many days; a week later it is searched for a period. */
+const SEARCH_DAYS = 35
+
+/** Number of the phase of a period of so many hours. */
+function phaseOf(at: number, hours: number): number {
+  const rounds = at / (hours * HOUR)
+  return Math.floor((rounds - Math.floor(rounds)) * phasesOf(hours))
+}
+
+const phasesOf = (hours: number): number => Math.min(WEEK_HOURS, Math.ceil(hours / PHASE_HOURS))
 
 function within(value: number, most: number): number {
   return value > most ? most : value < -most ? -most : value

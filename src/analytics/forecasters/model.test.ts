@@ -82,8 +82,12 @@ describe('any history', () => {
             sorted.map(([, v]) => v),
             stepMinutes * 60_000,
           )!
-          for (const f of predict(fitModel(series, { horizons }), series)) {
-            expect(numbers(f).every(Number.isFinite)).toBe(true)
+          for (const { own, naive, seasonal } of candidates(fitModel(series, { horizons }), series)) {
+            for (const f of [own, naive, ...(seasonal ? [seasonal] : [])]) {
+              const q = [f.lower95, f.lower80, f.mean, f.upper80, f.upper95]
+              expect(q.every(Number.isFinite)).toBe(true)
+              for (let i = 1; i < q.length; i++) expect(q[i]!, JSON.stringify(f)).toBeGreaterThanOrEqual(q[i - 1]!)
+            }
           }
         },
       ),
@@ -196,6 +200,24 @@ describe('what is learnt', () => {
   test('each horizon is a computation of its own', () => {
     const values = Array.from({ length: 2 * DAY }, (_, i) => 100 + 60 * Math.sin((2 * Math.PI * i) / DAY))
     expect(new Set(forecast(values).map((f) => f.mean)).size).toBe(4)
+  })
+  test('its weights are its own, near what they are alone, and farther is wider', () => {
+    const next = noise(11)
+    let walk = 0
+    const values = Array.from({ length: 7 * DAY }, (_, i) => {
+      walk += next()
+      return 100 + 60 * Math.sin((2 * Math.PI * i) / DAY) + 5 * next() + walk
+    })
+    const series = seriesOf(values)
+    const model = fitModel(series, { horizons: HORIZONS })
+    expect(new Set(model.horizons.map(({ beta }) => JSON.stringify([...beta]))).size).toBe(4)
+    const made = predict(model, series)
+    for (const f of made) {
+      const [alone] = predict(fitModel(series, { horizons: [f.horizon] }), series)
+      expect(Math.abs(alone!.mean - f.mean)).toBeLessThan(0.15 * (f.upper80 - f.lower80))
+    }
+    const widths = made.map((f) => f.upper80 - f.lower80)
+    expect(widths).toEqual([...widths].sort((x, y) => x - y))
   })
   test('a counter goes on counting', () => {
     const next = noise(2)
