@@ -3,9 +3,12 @@
  * and reads; CPU of each process for each trade; pgbench on PostgreSQL in the same run, where there is one.
  *   node bench/market-load.ts [--seconds 15] [--connections 64] [--markets 50] [--traders 64] [--pgbench /usr/lib/postgresql/15/bin/pgbench]
  *                             [--pg postgresql://postgres@127.0.0.1:5432/test]   (the market on PostgreSQL instead)
+ *                             [--profile DIRECTORY]   (a CPU profile of each process, written when it ends)
+ *                             [--only trades|reads]
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startPlatform } from '../test/support/platform.ts'
 import { fire, quantile, type Shot, type Tally } from './market-wire.ts'
@@ -18,6 +21,8 @@ const { values: options } = parseArgs({
     traders: { type: 'string', default: '64' },
     pgbench: { type: 'string', default: '/usr/lib/postgresql/15/bin/pgbench' },
     pg: { type: 'string' },
+    profile: { type: 'string' },
+    only: { type: 'string' },
   },
 })
 const seconds = Number(options.seconds)
@@ -31,6 +36,7 @@ const platform = await startPlatform({
     MARKET_MARKETS_PER_DAY: '100000',
     LOG_LEVEL: 'warn',
     ...(options.pg === undefined ? {} : { DATABASE_URL: options.pg }),
+    ...(options.profile === undefined ? {} : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${resolve(options.profile)}` }),
   },
 })
 print(`ready after ${Math.round(platform.readyMs)} ms`)
@@ -93,7 +99,8 @@ async function measured(name: string, next: (connection: number) => Shot): Promi
   for (const [i, { pid, kind }] of processes.entries()) {
     const us = ((cpu(pid) - before[i]!) * 1e6) / good
     total += us
-    print(`  ${kind.padEnd(14)} ${us.toFixed(0).padStart(5)} µs CPU each`)
+    const rate = kind === 'instance' ? `, ${Math.round(1e6 / us)} a CPU-second` : ''
+    print(`  ${kind.padEnd(14)} ${us.toFixed(0).padStart(5)} µs CPU each${rate}`)
   }
   print(
     `  all            ${total.toFixed(0).padStart(5)} µs CPU each; the generator ${((spent.user + spent.system) / good).toFixed(0)} µs`,
@@ -120,20 +127,26 @@ const trade = (connection: number): Shot => {
     }),
   }
 }
-await measured('trades', trade)
-const read = (connection: number): Shot => {
-  const n = turn[connection]!++
-  const id = markets[(connection * 7 + n) % markets.length]!
-  const path =
-    n % 2 === 0
-      ? `/api/v1/markets/${id}`
-      : `/api/v1/markets/${id}/quote?outcome=outcome_a&side=buy&amount=${1 + (n % 5)}`
-  return { method: 'GET', path, token: null, body: null }
+if (options.only !== 'reads') await measured('trades', trade)
+const read =
+  (isOwn: boolean) =>
+  (connection: number): Shot => {
+    const n = turn[connection]!++
+    const id = markets[(connection * 7 + n) % markets.length]!
+    const path =
+      n % 2 === 0
+        ? `/api/v1/markets/${id}`
+        : `/api/v1/markets/${id}/quote?outcome=outcome_a&side=buy&amount=${1 + (n % 5)}`
+    return { method: 'GET', path, token: isOwn ? tokens[connection % tokens.length]! : null, body: null }
+  }
+if (options.only !== 'trades') {
+  await measured('market reads and quotes, of nobody', read(false))
+  await measured('market reads and quotes, of traders', read(true))
 }
-await measured('market reads and quotes', read)
 
 const health = await platform.request('GET', '/health')
 print(`health: ${health.json.data?.status ?? health.json.status}`)
+if (options.profile !== undefined) await platform.stop()
 await platform.remove()
 
 if (existsSync(options.pgbench!)) {

@@ -154,10 +154,15 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
 
-  app.addHook('onRequest', async (request, reply) => {
-    reply.headers({ ...HEADERS, 'x-request-id': request.id })
+  // Hooks that need not wait call back: a promise for each stage of each request would cost more than the stage.
+  app.addHook('onRequest', (request, reply, next) => {
+    reply.headers(HEADERS).header('x-request-id', request.id)
+    next()
   })
-  app.addHook('onResponse', async (request, reply) => answered(request, reply.statusCode, reply.elapsedTime))
+  app.addHook('onResponse', (request, reply, next) => {
+    answered(request, reply.statusCode, reply.elapsedTime)
+    next()
+  })
   function answered(request: Asked, status: number, ms: number) {
     answers[Math.floor(status / 100) - 2]?.add()
     duration.observe(ms / 1000)
@@ -292,14 +297,23 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       method: shape.method,
       url: shape.path,
       bodyLimit: limitBytes,
-      onRequest: async (request) => {
-        await admit(shape, request)
-        if (shape.method !== 'GET' && !isForm(shape, request)) checkMediaType(request, shape.body !== undefined)
+      onRequest(request, _reply, next) {
+        const checkType = () => {
+          if (shape.method !== 'GET' && !isForm(shape, request)) checkMediaType(request, shape.body !== undefined)
+        }
+        try {
+          const admitted = admit(shape, request)
+          if (admitted instanceof Promise) return void admitted.then(checkType).then(() => next(), next)
+          checkType()
+        } catch (error) {
+          return next(error as Error)
+        }
+        next()
       },
       async handler(request, reply) {
         const params = readTexts(check.params, Object.entries(request.params as Record<string, string>))
         if (params.problems.length > 0) throw notFound('not_found', 'There is nothing of that name.')
-        const query = readTexts(check.query, new URLSearchParams(queryOf(request)))
+        const query = readTexts(check.query, parametersOf(request))
         const raw = (request.body as Uint8Array | undefined) ?? NO_BYTES
         const body = shape.method === 'GET' ? undefined : await readBody(request, raw, limitBytes, shape, check.body)
         if (query.problems.length > 0) throw invalid(query.problems)
@@ -500,6 +514,13 @@ const NO_FIELDS = { type: 'object', properties: {} }
 const NO_BYTES = new Uint8Array(0)
 
 const pathOf = (request: Asked) => request.url.split('?', 1)[0]!
+
+const NO_PARAMETERS: readonly (readonly [string, string])[] = []
+
+function parametersOf(request: FastifyRequest): Iterable<readonly [string, string]> {
+  const query = queryOf(request)
+  return query === '' ? NO_PARAMETERS : new URLSearchParams(query)
+}
 
 function queryOf(request: FastifyRequest): string {
   const at = request.url.indexOf('?')

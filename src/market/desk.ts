@@ -5,10 +5,10 @@
  * account that the market does not know (a crash lay between the registration and the market) is opened, and the command
  * asked again.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { Clock } from '../base/clock.ts'
 import { newId } from '../base/id.ts'
-import type { Telemetry } from '../base/telemetry.ts'
+import type { Histogram, Telemetry } from '../base/telemetry.ts'
 import type { Actor, Command, Done, MarketCommands } from './commands.ts'
 import type { UserId } from './model.ts'
 import { refused } from './refused.ts'
@@ -48,10 +48,16 @@ export interface Desk {
 const SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 
 export function createDesk({ commands, clock, telemetry, onDone }: DeskDeps): Desk {
-  const timeOf = (command: string) =>
-    telemetry.histogram('market_command_wait_seconds', 'From an instance asking to the committed answer.', SECONDS, {
-      command,
-    })
+  const times = new Map<Command['type'], Histogram>()
+  function timeOf(command: Command['type']): Histogram {
+    let time = times.get(command)
+    if (time === undefined) {
+      const help = 'From an instance asking to the committed answer.'
+      time = telemetry.histogram('market_command_wait_seconds', help, SECONDS, { command })
+      times.set(command, time)
+    }
+    return time
+  }
   const refusals = (code: string) =>
     telemetry.counter('market_refusals_total', 'Commands that were refused, by reason.', { code })
 
@@ -97,7 +103,7 @@ function keyOf(caller: Caller, command: Command, claim: Claimed | null): string 
   return name === null ? null : `order ${hashOf(`${caller.id}\n${name}`)}`
 }
 
-const hashOf = (text: string) => createHash('sha256').update(text).digest('base64url')
+const hashOf = (text: string) => hash('sha256', text, 'base64url')
 
 function fingerprintOf(command: Command): string {
   return hashOf(JSON.stringify(command, (_, value) => (typeof value === 'bigint' ? `${value}n` : value)))

@@ -14,7 +14,7 @@ import { creditsText, priceNumber } from './amounts.ts'
 import type { MarketEvent } from './events.ts'
 import type { MarketId, Outcome, Shares, Side, UserId } from './model.ts'
 import type { MarketFilter, MarketReads, MarketView, Page } from './reads.ts'
-import { levelsJson, marketJson, pointJson, quoteJson } from './views.ts'
+import { heldJson, levelsJson, marketJson, pointJson, quoteJson } from './views.ts'
 
 type Maybe<T> = T | Promise<T>
 
@@ -38,6 +38,8 @@ export interface QuoteRequest {
 
 export interface Reading {
   market(id: MarketId): Maybe<string | null>
+  /** What a user holds of a market, a list as JSON text. */
+  holding(userId: UserId, id: MarketId): Maybe<string>
   list(filter: MarketFilter, page: Page): Maybe<MarketListing>
   trending(limit: number): Maybe<string>
   stats(): Maybe<{ readonly json: string; readonly categories: string }>
@@ -105,7 +107,7 @@ export function createReading(reads: MarketReads, cache: ByteCache<unknown>, clo
   }
 
   /** A market that is open closes by the clock: nothing made from it may outlive that. */
-  const lives = (now: number, ms: number, market?: MarketView | null) =>
+  const lives = (now: number, ms: number, market?: { readonly closesAt: number } | null) =>
     market && market.closesAt > now ? Math.min(now + ms, market.closesAt) : now + ms
   const kept = <T extends string | null>(value: T, until: number): Kept<T> => ({
     value,
@@ -131,6 +133,11 @@ export function createReading(reads: MarketReads, cache: ByteCache<unknown>, clo
         const now = clock.now()
         const market = await reads.market(id, now)
         return kept(market && JSON.stringify(marketJson(market)), lives(now, MARKET_MS, market))
+      }),
+    holding: (userId, id) =>
+      through(`holding ${userId} ${id}`, id, async () => {
+        const held = await reads.holdings(userId, id)
+        return kept(JSON.stringify(held.map(heldJson)), clock.now() + MARKET_MS)
       }),
     list: (filter, page) =>
       through(`list ${JSON.stringify([filter, page])}`, LISTS, async () => {
@@ -182,10 +189,9 @@ export function createReading(reads: MarketReads, cache: ByteCache<unknown>, clo
       const { marketId, userId, side, outcome, shares } = request
       return through(`quote ${side} ${outcome} ${shares} ${userId} ${marketId}`, marketId, async () => {
         const now = clock.now()
-        const market = await reads.market(marketId, now)
-        const quote = market && (await reads.quote(request, now))
+        const quote = await reads.quote(request, now)
         const value = quote && !('invalid' in quote) ? JSON.stringify(quoteJson(quote, marketId, side, outcome)) : quote
-        return { value, bytes: typeof value === 'string' ? value.length : 200, until: lives(now, MARKET_MS, market) }
+        return { value, bytes: typeof value === 'string' ? value.length : 200, until: lives(now, MARKET_MS, quote) }
       })
     },
     book: (id, outcome, levels) =>

@@ -158,11 +158,14 @@ export interface MarketReads {
   stats(now: Millis): Promise<MarketStats>
   /** `hours` null: the whole life, at a step that gives at most `points` points. */
   priceHistory(id: MarketId, hours: number | null, points: number, now: Millis): Promise<readonly PricePoint[]>
-  /** Null when there is no such market; `invalid` when it cannot be traded so, with the refusal the trade would get. */
+  /**
+   * Null when there is no such market; `invalid` when it cannot be traded so, with the refusal the trade would get.
+   * `closesAt` is when its market closes by the clock.
+   */
   quote(
     request: { marketId: MarketId; userId: UserId | null; side: Side; outcome: Outcome; shares: Shares },
     now: Millis,
-  ): Promise<Quote | { readonly invalid: string; readonly detail: string } | null>
+  ): Promise<((Quote | { readonly invalid: string; readonly detail: string }) & { readonly closesAt: Millis }) | null>
   book(
     id: MarketId,
     outcome: Outcome,
@@ -173,6 +176,8 @@ export interface MarketReads {
   orders(userId: UserId, filter: { state?: OrderState; marketId?: MarketId }, page: Page): Promise<Paged<OrderView>>
   order(userId: UserId, id: OrderId): Promise<OrderView | null>
   positions(userId: UserId, activeOnly: boolean, page: Page): Promise<Paged<PositionView>>
+  /** What a user holds of one market, by outcome. */
+  holdings(userId: UserId, marketId: MarketId): Promise<readonly PositionView[]>
   position(userId: UserId, id: string): Promise<PositionView | null>
   account(userId: UserId): Promise<AccountView | null>
   disputes(id: MarketId, page: Page): Promise<Paged<DisputeView>>

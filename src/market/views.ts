@@ -19,6 +19,13 @@ export const resolutionOf = (name: OutcomeName | 'void'): Resolution =>
 export const timeOrNull = (at: Millis | null) => (at === null ? null : toIso(at))
 const priceOrNull = (price: bigint | null) => (price === null ? null : priceNumber(price))
 
+/** An own holding, as it stands beside a market. */
+export const heldJson = (position: PositionView) => ({
+  outcome: outcomeName(position.outcome),
+  shares_owned: sharesNumber(position.shares),
+  current_value: creditsText(worthOf(position.shares, position.currentPrice)),
+})
+
 export function marketJson(market: MarketView) {
   const { binding } = market
   return {

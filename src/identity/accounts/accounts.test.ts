@@ -115,6 +115,8 @@ describe.each([
       expect(await there.byToken(tokens.access, later)).toBe(null)
       expect(await here.byToken(next.access, later + 29 * MINUTE)).toEqual(trader)
       expect(await here.alive(tokens.sessionId, later)).toBe(true)
+      // What either of them keeps of the token ends with it.
+      expect(await there.byToken(next.access, later)).toEqual(trader)
       await here.accounts.logOut(tokens.sessionId)
       expect(await here.byToken(next.access, later)).toBe(null)
       // What another process has just believed it asks again within a second.

@@ -9,7 +9,7 @@
  * Tokens are random and kept by their SHA-256 (`docs/decisions/identity.md`); passwords by argon2id. Names are one
  * whatever their case. Time is an argument. Money is none of its business.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { AppError, conflict, forbidden, invalid, notFound, tooMany, unauthorized } from '../../base/errors.ts'
 import { newId } from '../../base/id.ts'
 import { secretToken } from '../../base/random.ts'
@@ -332,7 +332,7 @@ export function network(address: string): string {
 }
 
 export function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest()
+  return hash('sha256', text, 'buffer')
 }
 
 function userOf(row: UserRow): User {

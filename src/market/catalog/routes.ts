@@ -5,13 +5,13 @@ import type { Millis } from '../../base/time.ts'
 import { fromIso, toIso } from '../../base/time.ts'
 import type { Principal, Reply, Route } from '../../http/route.ts'
 import { route } from '../../http/route.ts'
-import { creditsText, moneyOf, rateOf, sharesNumber, sharesOf, worthOf } from '../amounts.ts'
+import { creditsText, moneyOf, rateOf, sharesOf } from '../amounts.ts'
 import type { RefusalCode } from '../commands.ts'
 import type { MarketDraft, MarketId, UserId } from '../model.ts'
 import { refused } from '../refused.ts'
 import * as schema from '../schemas.ts'
 import type { MarketRouteDeps } from '../surface.ts'
-import { disputeJson, marketJson, outcomeName, outcomeOf, paging, resolutionOf } from '../views.ts'
+import { disputeJson, heldJson, marketJson, outcomeOf, paging, resolutionOf } from '../views.ts'
 
 const TAG = 'markets'
 const HOLDINGS_MAX = 500
@@ -32,11 +32,7 @@ export function catalogRoutes({ desk, reads, reading, clock }: MarketRouteDeps):
     const all = new Map<string, object[]>()
     for (const position of rows) {
       const held = all.get(position.marketId) ?? []
-      held.push({
-        outcome: outcomeName(position.outcome),
-        shares_owned: sharesNumber(position.shares),
-        current_value: creditsText(worthOf(position.shares, position.currentPrice)),
-      })
+      held.push(heldJson(position))
       all.set(position.marketId, held)
     }
     return new Map([...all].map(([id, held]) => [id, JSON.stringify(held)]))
@@ -163,13 +159,15 @@ export function catalogRoutes({ desk, reads, reading, clock }: MarketRouteDeps):
           if (json === null) throw noMarket()
           return { json }
         }
-        if (principal?.role === 'trader') {
-          return Promise.all([reading.market(params.id as MarketId), holdings(principal)]).then(([json, held]) =>
-            answer(json && `${json.slice(0, -1)},"holding":${held?.get(params.id) ?? '[]'}}`),
-          )
-        }
-        const json = reading.market(params.id as MarketId)
-        return json instanceof Promise ? json.then(answer) : answer(json)
+        const id = params.id as MarketId
+        const json = reading.market(id)
+        if (principal?.role !== 'trader') return json instanceof Promise ? json.then(answer) : answer(json)
+        const held = reading.holding(principal.id as UserId, id)
+        const both = (market: string | null, own: string) =>
+          answer(market && `${market.slice(0, -1)},"holding":${own}}`)
+        // What is held in memory is answered in the same turn.
+        if (typeof held === 'string' && !(json instanceof Promise)) return both(json, held)
+        return Promise.all([json, held]).then(([market, own]) => both(market, own))
       },
     }),
     route({

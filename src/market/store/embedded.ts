@@ -58,6 +58,7 @@ export function openMarketReads(path: string): MarketReads & { close(): void } {
     orders: async (...a) => ready().orders(...a),
     order: async (...a) => ready().order(...a),
     positions: async (...a) => ready().positions(...a),
+    holdings: async (...a) => ready().holdings(...a),
     position: async (...a) => ready().position(...a),
     account: async (...a) => ready().account(...a),
     disputes: async (...a) => ready().disputes(...a),

@@ -187,6 +187,8 @@ export function testMarketStore(name: string, open: () => Promise<TestStore>, ca
       expect(rows[0]).toMatchObject({ shares, cost: quote.value + quote.fee, isActive: true, marketId: id })
       expect(await store.reads.position(buyer.id, rows[0]!.id)).toEqual(rows[0])
       expect(await store.reads.position(creator.id, rows[0]!.id)).toBeNull()
+      expect(await store.reads.holdings(buyer.id, id)).toEqual(rows)
+      expect(await store.reads.holdings(creator.id, id)).toEqual([])
     })
 
     test('quotes what the book and the maker give together', async () => {

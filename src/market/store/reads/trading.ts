@@ -19,7 +19,17 @@ import type { Tables } from '../tables.ts'
 
 type TradingParts = Pick<
   MarketReads,
-  'quote' | 'book' | 'trades' | 'trade' | 'orders' | 'order' | 'positions' | 'position' | 'account' | 'disputes'
+  | 'quote'
+  | 'book'
+  | 'trades'
+  | 'trade'
+  | 'orders'
+  | 'order'
+  | 'positions'
+  | 'holdings'
+  | 'position'
+  | 'account'
+  | 'disputes'
 >
 
 /** Said in full, not as parameters: only then a planner knows that the index over open orders has them all. */
@@ -108,7 +118,8 @@ export function tradingReads(db: Sql): TradingParts {
         if (held !== undefined) books.apply({ ...NO_ROWS, holdings: [holdingFrom(held)] })
       }
       const found = quote(books, request, now)
-      return 'code' in found ? { invalid: found.code, detail: found.detail } : found
+      const { closesAt } = books.market(request.marketId)!.draft
+      return 'code' in found ? { invalid: found.code, detail: found.detail, closesAt } : { ...found, closesAt }
     },
 
     async book(id, outcome, most) {
@@ -168,6 +179,16 @@ export function tradingReads(db: Sql): TradingParts {
         counting.select((e) => e.fn.countAll<bigint>().as('total')).executeTakeFirstOrThrow(),
       ])
       return { rows: found.map(positionOf), total: Number(counted.total) }
+    },
+
+    async holdings(userId, marketId) {
+      const found = await holdingsWithPrices()
+        .where('user_id', '=', userId)
+        .where('market_id', '=', marketId)
+        .where(sql<boolean>`shares > 0`)
+        .orderBy('outcome')
+        .execute()
+      return found.map(positionOf)
     },
 
     async position(userId, id) {
