@@ -296,6 +296,24 @@ describe('a request', () => {
   })
 })
 
+test('a request without Host is refused as every other bad request is; HTTP/1.0 needs none', async () => {
+  const { port, backend } = await edgeWith()
+  await backend(mirror)
+  const ask = async (version: string) => {
+    const client = raw(port)
+    client.socket.write(`GET / HTTP/${version}\r\nConnection: close\r\n\r\n`)
+    await client.ended
+    return client.received()
+  }
+  const answer = await ask('1.1')
+  expect(answer).toMatch(/^HTTP\/1\.1 400 /)
+  expect(JSON.parse(answer.slice(answer.indexOf('{')))).toMatchObject({
+    success: false,
+    error: { code: 'bad_request' },
+  })
+  expect(await ask('1.0')).toMatch(/^HTTP\/1\.1 200 /)
+})
+
 describe('whatever a client sends', () => {
   const methods = ['GET', 'POST', 'HEAD', 'OPTIONS', 'PUT', 'TRACE', 'QUERY', 'get', 'CONNECT', '']
   const paths = ['/', '/a\tb', '/\f', '//', '/\x7f', '/ü', '/%', '/\u0000', '*', 'x', 'http://a/b\tc', '/health']

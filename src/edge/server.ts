@@ -90,6 +90,8 @@ export function createEdge(options: EdgeOptions): Edge {
     keepAliveTimeout: config.keepAliveTimeout * 1000,
     connectionsCheckingInterval: 1_000,
     shouldUpgradeCallback: isWebSocket,
+    // A missing Host is refused below, in the form of every other refusal.
+    requireHostHeader: false,
   })
   server.maxConnections = config.connectionsMax
   server.on('request', (request, response) => take(request, response, false))
@@ -127,15 +129,12 @@ export function createEdge(options: EdgeOptions): Edge {
     const requestId = requestIdOf(request)
     const path = pathOf(request.url!)
     const route = path === null ? null : table.find(path)
-    if (path === null || route === null) {
-      const answer = errorAnswer(
-        clock.now(),
-        requestId,
-        400,
-        'bad_request',
-        'The address in the request is not one of this server.',
-      )
-      return sendAnswer(response, answer, requestId, true)
+    const hostless = request.headers.host === undefined && request.httpVersion === '1.1'
+    if (path === null || route === null || hostless) {
+      const detail = hostless
+        ? 'The request has no Host header.'
+        : 'The address in the request is not one of this server.'
+      return sendAnswer(response, errorAnswer(clock.now(), requestId, 400, 'bad_request', detail), requestId, true)
     }
     const incoming = { request, response, route, path, requestId, expectsContinue }
     exchanges.add(proxyRequest(context, incoming, (exchange) => exchanges.delete(exchange)))
