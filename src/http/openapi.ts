@@ -123,17 +123,30 @@ function operation(shape: AnyShape | ForeignShape | SocketShape): object {
     'x-role': shape.access,
   }
   const names = [...shape.path.matchAll(/:(\w+)/g)].map((m) => m[1]!)
+  const inPath = names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } }))
   if ('socket' in shape) {
     return {
       ...common,
-      parameters: [{ name: 'ticket', in: 'query', required: false, schema: { type: 'string' } }],
+      parameters: [
+        ...inPath,
+        ...Object.entries({
+          ...(shape.access === 'open' ? {} : { ticket: 'One of `ws-ticket`, where no header can be set' }),
+          ...shape.inQuery,
+        }).map(([name, description]) => ({
+          name,
+          in: 'query',
+          required: false,
+          description,
+          schema: { type: 'string' },
+        })),
+      ],
       responses: { 101: { description: 'A WebSocket' }, 426: { description: 'Not asked to upgrade' } },
     }
   }
   if ('foreign' in shape) {
     return {
       ...common,
-      parameters: names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } })),
+      parameters: inPath,
       ...(shape.consumes?.length
         ? { requestBody: { content: Object.fromEntries(shape.consumes.map((type) => [type, {}])) } }
         : {}),

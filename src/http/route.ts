@@ -146,6 +146,8 @@ export interface SocketShape {
   readonly access: Access
   readonly tag: string
   readonly summary: string
+  /** What may stand in the query beside a ticket: name to what it means. */
+  readonly inQuery?: Readonly<Record<string, string>>
   socket(socket: Socket, request: { readonly principal: Principal | null; readonly url: string }): void
 }
 

@@ -116,6 +116,16 @@ const withBody = () => own().filter((o) => o.body !== undefined)
 const isLogout = (o: Operation) =>
   (o.method === 'DELETE' && o.path === '/api/v1/session') || o.path === '/api/v1/auth/logout'
 
+test('every name in a path is a parameter of it, and none is told twice', () => {
+  for (const { method, path, parameters } of operations) {
+    const names = [...path.matchAll(/\{(\w+)\}/g)].map((found) => found[1])
+    const inPath = parameters.filter((one) => one.in === 'path').map((one) => one.name)
+    expect(inPath, `${method} ${path}`).toEqual(names)
+    const all = parameters.map((one) => `${one.in} ${one.name}`)
+    expect(new Set(all).size, `${method} ${path}`).toBe(all.length)
+  }
+})
+
 test('the document lists what there is', () => {
   expect(own().length).toBeGreaterThan(10)
   const paths = operations.map((o) => o.path)

@@ -11,6 +11,7 @@ export function liveRoutes({ feed }: Pick<MarketRouteDeps, 'feed'>): Route[] {
       access: 'open',
       tag: 'markets',
       summary: 'A snapshot of a market, then trades, prices, the book and its status, numbered; resumes with ?since=',
+      inQuery: { since: 'Goes on after this number rather than with a snapshot' },
       socket(socket, { url }) {
         const { pathname, searchParams } = new URL(url, 'http://localhost')
         const id = decoded(pathname.replace(/\/$/, '').split('/').pop()!) as MarketId
