@@ -69,6 +69,7 @@ describe('series in short notation', () => {
     ['5x2', [5, 5, 5]],
     ['_ _x2 1', ['none', 'none', 'none', 1]],
     ['stale 1', ['stale', 1]],
+    ['INF -iNf nAN', [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN]],
     ['Inf -Inf +Inf NaN', [Infinity, -Infinity, Infinity, Number.NaN]],
     ['1e3 .5 1.5e-2 1e+2', [1000, 0.5, 0.015, 100]],
     ['1e3+1e2x2', [1000, 1100, 1200]],

@@ -250,7 +250,7 @@ function quotedString(text: string, line: number): string {
 
 // ------------------------------------------------------------------------------------------------- series
 
-const NUMBER = '(?:\\d+\\.?\\d*|\\.\\d+)(?:[eE][+-]?\\d+)?|[iI]nf|[nN]a[nN]'
+const NUMBER = '(?:\\d+\\.?\\d*|\\.\\d+)(?:[eE][+-]?\\d+)?|[iI][nN][fF]|[nN][aA][nN]'
 const ITEM = new RegExp(`^([+-]?(?:${NUMBER})|stale)(?:([+-](?:${NUMBER}))?x(\\d+))?$`)
 const REPEAT_MAX = 10_000_000
 
