@@ -26,6 +26,10 @@ export interface ConfigKey<T> {
   readonly help: string
   /** What a right value looks like: "a whole number of seconds from 1 to 3600". */
   readonly expected: string
+  /** Whether it is a structure: what is wrong with it says where, and the whole of it is never repeated. */
+  readonly structured: boolean
+  /** What may be seen of a value: a structure masks the secrets inside it. */
+  shown(value: T): unknown
   /** From the environment (text) or from YAML and JSON (any). The error is only "what would be right". */
   parse(raw: unknown): Result<T>
 }
@@ -58,6 +62,8 @@ function key<T>(
     secret: options.secret ?? false,
     live: options.live ?? false,
     help: options.help,
+    structured: false,
+    shown: (value) => value,
     expected,
     parse(raw) {
       const value = parse(raw)
@@ -159,16 +165,21 @@ export function integers(
   })
 }
 
-/** A structure with a check of its own (scrape targets). `check` throws an Error that says where and what. */
+/**
+ * A structure with a check of its own (scrape targets). `check` throws an Error that says where and what; `shown`
+ * leaves out what is secret in it.
+ */
 export function structure<T>(
   path: string,
   fallback: T,
   expected: string,
   check: (raw: unknown) => T,
-  options: KeyOptions,
+  options: KeyOptions & { readonly shown?: (value: T) => unknown },
 ): ConfigKey<T> {
   return {
     ...key<T>(path, fallback, expected, options, () => undefined),
+    structured: true,
+    shown: options.shown ?? ((value) => value),
     parse(raw) {
       try {
         return ok(check(raw))

@@ -215,8 +215,8 @@ function evaluate(
         if (given === undefined) return [name, key.fallback]
         const parsed = key.parse(given.raw)
         if (parsed.ok) return [name, parsed.value]
-        const got = key.secret ? 'it is something else' : `got ${JSON.stringify(given.raw)}`
-        problems.push({ key: key.path, where: placeOf(given), message: `expected ${parsed.error}, ${got}` })
+        const got = key.secret ? ', it is something else' : key.structured ? '' : `, got ${JSON.stringify(given.raw)}`
+        problems.push({ key: key.path, where: placeOf(given), message: `expected ${parsed.error}${got}` })
         return [name, key.fallback]
       })
       return [room, Object.fromEntries(entries)]
@@ -252,7 +252,7 @@ function viewOf(key: ConfigKey<unknown>, value: unknown, found: Found | undefine
   const isSet = value !== null && value !== '' && !(Array.isArray(value) && value.length === 0)
   return {
     path: key.path,
-    value: key.secret && isSet ? '***' : value,
+    value: key.secret && isSet ? '***' : key.shown(value),
     ...(key.secret ? { value_set: isSet } : {}),
     source: found?.source ?? 'default',
     detail: found?.detail ?? '',

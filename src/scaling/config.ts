@@ -2,7 +2,7 @@
 
 import { wrongEntry } from '../base/address.ts'
 import { bool, type ConfigOf, integer, number, optionalText, seconds, structure } from '../base/config-key.ts'
-import { parseTargets, type TargetSettings } from './targets.ts'
+import { parseTargets, shownTargets, type TargetSettings } from './targets.ts'
 
 const scaling = { file: 'scaling.yaml', live: true } as const
 
@@ -113,6 +113,7 @@ export const scalingKeys = {
     {
       file: 'scaling.yaml',
       live: false,
+      shown: shownTargets,
       help: "What is scaled besides the platform's own instances: processes, objects of Kubernetes, webhooks; see docs/scaling.md.",
     },
   ),

@@ -110,6 +110,19 @@ export function parseTargets(raw: unknown): readonly TargetSettings[] {
   return targets
 }
 
+/** What may be seen of targets: addresses of webhooks and the environment of processes act as credentials. */
+export function shownTargets(targets: readonly TargetSettings[]): readonly unknown[] {
+  return targets.map(({ process, webhook, ...rest }) => ({
+    ...rest,
+    process: process && {
+      ...process,
+      environment: Object.fromEntries(Object.keys(process.environment).map((name) => [name, '***'])),
+      environment_set: Object.keys(process.environment).length > 0,
+    },
+    webhook: webhook && { ...webhook, url: '***', url_set: true },
+  }))
+}
+
 /** Every target, the platform's own first. */
 export function withMarket(targets: readonly TargetSettings[]): readonly TargetSettings[] {
   return targets.some(({ name }) => name === MARKET) ? targets : [marketTarget, ...targets]
@@ -258,6 +271,9 @@ function parseWebhook(reader: Reader) {
   return settings
 }
 
+/** What stands there is not repeated when it is wrong. */
+const SECRET_FIELDS = ['url', 'environment', 'command']
+
 /** Reads an object of the file, and knows where it stands. Fields that nobody asked for are refused by `done`. */
 class Reader {
   readonly #fields: Readonly<Record<string, unknown>>
@@ -271,7 +287,10 @@ class Reader {
   }
 
   wrong(name: string, expected: string): Error {
-    const got = name === '' ? '' : `, got ${(JSON.stringify(this.#fields[name]) ?? 'nothing').slice(0, 60)}`
+    const got =
+      name === '' || SECRET_FIELDS.includes(name)
+        ? ''
+        : `, got ${(JSON.stringify(this.#fields[name]) ?? 'nothing').slice(0, 60)}`
     return new Error(`${this.#place}${name === '' ? '' : `.${name}`}: ${expected}${got}`)
   }
 
