@@ -56,6 +56,7 @@ import type { ProcessLog } from './log.ts'
 import { childLog, performanceLine } from './log.ts'
 import type { MarketLink } from './market-link.ts'
 import { openOps } from './ops-db.ts'
+import { scalingAlerts } from './scaling-alerts.ts'
 import { type InstancesChannel, platformPort, scalingSources } from './scaling-sources.ts'
 import { seriesList } from './series-list.ts'
 import { limitsOf, sessionTimesOf } from './settings.ts'
@@ -328,6 +329,13 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       onEvent: ({ at, target, action, detail }) => events.add({ at, type: 'scaling', subject: target, action, detail }),
     })
     undo.push(() => scaling.close())
+    const toldOfScaling = scalingAlerts({
+      manager: scaling.manager,
+      posted,
+      scheduler,
+      log: log.with({ room: 'scaling' }),
+    })
+    undo.push(() => toldOfScaling.cancel())
     health.check('scaling', () => {
       const problems = scalingProblems(scaling.manager, config.current.values.scaling, clock.now())
       if (problems.length > 0) return { status: 'degraded', detail: problems.join(' ') }

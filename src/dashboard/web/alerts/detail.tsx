@@ -18,7 +18,7 @@ import { SilenceDialog } from './silences.tsx'
 import { useSeries } from './track.ts'
 import type { AlertDetail, DeliveriesAnswer, Explanation, Severity, TimelineEntry } from './types.ts'
 import { API } from './types.ts'
-import { ABOVE, ended, figure, isBelow, isOwn, lasting, limit, suppressor } from './words.ts'
+import { ABOVE, ended, figure, isBelow, isOwn, lasting, limit, sourceOf, suppressor } from './words.ts'
 
 interface Known {
   readonly alert: AlertDetail
@@ -212,7 +212,7 @@ function Why({ alert }: { alert: AlertDetail }) {
             </>
           ) : (
             <>
-              {alert.message} {isOwn(alert) ? <>Rule {rule}.</> : 'Another system judged this and posted it here.'}
+              {alert.message} {isOwn(alert) ? <>Rule {rule}.</> : sourceOf(alert)}
             </>
           )}
         </p>

@@ -59,4 +59,9 @@ export const plural = (n: number, one: string, many = `${one}s`) => `${formatExa
 
 /** Has a rule here; others come from another system. */
 export const isOwn = (alert: Alert) => !alert.rule_id.startsWith('posted:')
+/** Where an alert without a rule comes from. */
+export const sourceOf = (alert: Alert) =>
+  alert.labels.service === 'opinion-market'
+    ? 'The platform says this about itself.'
+    : 'Another system judged this and posted it here.'
 export const isBelow = (alert: Alert) => alert.metadata.condition === 'lt' || alert.metadata.condition === 'lte'
