@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { type ApiServer, startApiServer } from '../../../test/support/scaling/api-server.ts'
 import { addressGuard } from '../../base/address.ts'
 import { createHttpClient } from '../../base/http-client.ts'
@@ -265,6 +265,8 @@ describe('process', () => {
     expect(seen.trouble).toMatch(/end soon after their start/)
     expect(seen.ready).toBe(0)
     expect(seen.instances.map(({ state }) => state)).toContain('backing_off')
+    await driver.scale(0, 1)
+    await until(driver, ({ trouble, starting }) => trouble === null && starting === 0)
   })
 
   test('a command that is not there is a crash loop too', async () => {
@@ -299,7 +301,7 @@ describe('process', () => {
     ledger.setWanted(1, 2)
     const second = opened(open())
     await settled(second, 1)
-    expect(isAlive(lost!.process!, bootId()!)).toBe(false)
+    await vi.waitFor(() => expect(isAlive(lost!.process!, bootId()!)).toBe(false), 10_000)
     expect(isAlive(kept!.process!, bootId()!)).toBe(true)
   })
 
@@ -336,13 +338,25 @@ describe('process', () => {
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 
-function kubeconfig(server: ApiServer): string {
+const trusting = (server: ApiServer) => ({ 'certificate-authority-data': base64(server.ca) })
+const certified = ({ client }: ApiServer) => ({
+  'client-certificate-data': base64(client.cert),
+  'client-key-data': base64(client.key),
+})
+
+function broken(): string {
+  const path = join(folder(), 'kubeconfig')
+  writeFileSync(path, 'clusters: [\n  {')
+  return path
+}
+
+function kubeconfig(server: ApiServer, cluster: object = trusting(server), user: object = { token: server.token }) {
   const path = join(folder(), 'kubeconfig')
   const config = {
     apiVersion: 'v1',
     kind: 'Config',
-    clusters: [{ name: 'c', cluster: { server: server.url, 'certificate-authority-data': base64(server.ca) } }],
-    users: [{ name: 'u', user: { token: server.token } }],
+    clusters: [{ name: 'c', cluster: { server: server.url, ...cluster } }],
+    users: [{ name: 'u', user }],
     contexts: [{ name: 'x', context: { cluster: 'c', user: 'u', namespace: 'shop' } }],
     'current-context': 'x',
   }
@@ -369,7 +383,7 @@ for (const object of ['deployment', 'statefulset'] as const) {
     async () => {
       const server = await startApiServer()
       return {
-        driver: async () => kubernetesOf(server, { object, timeoutMs: 300 }),
+        driver: async () => kubernetesOf(server, { object, timeoutMs: 1_500 }),
         ready: async () => server.readyPods(object),
         holdStarts: () => {
           server.holdStarts = true
@@ -471,6 +485,59 @@ describe('kubernetes', () => {
       { metadata: { name, labels }, spec: { maxReplicas: 3, scaleTargetRef: { kind: 'Deployment', name: 'web' } } },
     )
     expect((await kubernetesOf(server).observe()).conflict).toMatch(sentence)
+  })
+
+  test('an autoscaler that was seen still counts while the list of autoscalers gives nothing', async () => {
+    await serve()
+    server.autoscalers.push({
+      metadata: { name: 'hpa' },
+      spec: { maxReplicas: 3, scaleTargetRef: { kind: 'Deployment', name: 'web' } },
+    })
+    let passed = 0
+    const later = { ...scheduler, clock: { ...scheduler.clock, monotonic: () => scheduler.clock.monotonic() + passed } }
+    const settings = kubernetesSettings(server)
+    const driver = kubernetesDriver({ target: 'web', settings, scheduler: later, log: silentLog })
+    expect((await driver.observe()).conflict).toMatch(/hpa/)
+    passed = 120_000
+    server.forbidden.add('GET horizontalpodautoscalers')
+    expect((await driver.observe()).conflict).toMatch(/hpa/)
+    passed = 240_000
+    server.forbidden.clear()
+    server.autoscalers.length = 0
+    expect((await driver.observe()).conflict).toBeNull()
+  })
+
+  test('does not make a connection for every call', async () => {
+    await serve()
+    const driver = kubernetesOf(server)
+    for (let i = 0; i < 10; i++) await driver.observe()
+    expect(server.requests.length).toBeGreaterThanOrEqual(20)
+    // Pods and autoscalers are asked for side by side.
+    expect(server.connections).toBeLessThanOrEqual(4)
+  })
+
+  test.each([
+    ['a certificate of the client', (one: ApiServer) => ({ cluster: trusting(one), user: certified(one) })],
+    [
+      'a server that is not checked',
+      (one: ApiServer) => ({ cluster: { 'insecure-skip-tls-verify': true }, user: { token: one.token } }),
+    ],
+  ])('a kubeconfig with %s', async (_, partsOf) => {
+    await serve()
+    const { cluster, user } = partsOf(server)
+    const driver = kubernetesOf(server, { kubeconfig: kubeconfig(server, cluster, user) })
+    await driver.scale(2, 1)
+    expect((await driver.observe()).wanted).toBe(2)
+    expect(server.objects.deployment.replicas).toBe(2)
+  })
+
+  test.each([
+    ['that is not there', () => '/nowhere/kubeconfig', /no way to Kubernetes: .*ENOENT/],
+    ['that is no YAML', () => broken(), /no way to Kubernetes/],
+  ])('a kubeconfig %s is said in a sentence', async (_, path, sentence) => {
+    await serve()
+    await expect(kubernetesOf(server, { kubeconfig: path() }).observe()).rejects.toThrow(sentence)
+    await expect(kubernetesOf(server, { kubeconfig: path() }).observe()).rejects.toThrow(/^[^\n]{10,300}$/)
   })
 
   test('sends no more than the scale, as JSON', async () => {

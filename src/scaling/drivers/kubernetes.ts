@@ -8,7 +8,7 @@
  *
  * The client of Kubernetes is loaded at the first use: importing it takes half a second of CPU.
  */
-import type { AppsV1Api, AutoscalingV2Api, CoreV1Api, KubeConfig, V1Pod } from '@kubernetes/client-node'
+import type { AppsV1Api, AutoscalingV2Api, CoreV1Api, KubeConfig, RequestContext, V1Pod } from '@kubernetes/client-node'
 import { messageOf } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import type { Scheduler } from '../../base/scheduler.ts'
@@ -52,7 +52,7 @@ export function kubernetesDriver({ target, settings, scheduler, log, root = '' }
   function connect(): Promise<Client> {
     client ??= open(settings, root).catch((error: unknown) => {
       client = null
-      throw new Error(`${target}: no way to Kubernetes: ${messageOf(error)}`, { cause: error })
+      throw new NoWay(`no way to Kubernetes: ${firstLine(error)}`, { cause: error })
     })
     return client
   }
@@ -82,18 +82,19 @@ export function kubernetesDriver({ target, settings, scheduler, log, root = '' }
   }
 
   function explained(error: unknown, what: string): Error {
+    if (error instanceof NoWay) return error
     const status = statusOf(error)
     const where = `${kind} ${name}`
-    if (status === 401) return new Error(`${target}: Kubernetes does not know who asks (401)`)
-    if (status === 403) return new Error(`${target}: Kubernetes forbids to ${what} (403): see scaling-rbac.yaml`)
-    if (status === 404) return new Error(`${target}: there is no ${where} in its namespace (404)`)
-    if (status === 409) return new Error(`${target}: ${where} is changed by others at every try (409)`)
-    if (status === 429) return new Error(`${target}: Kubernetes is overloaded and asks to wait (429)`)
-    if (status !== null) return new Error(`${target}: Kubernetes answered ${status} to "${what}"`)
+    if (status === 401) return new Error(`Kubernetes does not know who asks (401)`)
+    if (status === 403) return new Error(`Kubernetes forbids to ${what} (403): see scaling-rbac.yaml`)
+    if (status === 404) return new Error(`there is no ${where} in its namespace (404)`)
+    if (status === 409) return new Error(`${where} is changed by others at every try (409)`)
+    if (status === 429) return new Error(`Kubernetes is overloaded and asks to wait (429)`)
+    if (status !== null) return new Error(`Kubernetes answered ${status} to "${what}"`)
     if (error instanceof Error && /Timeout|Abort/.test(error.name)) {
-      return new Error(`${target}: no answer from Kubernetes within ${settings.timeoutMs / SECOND} s`)
+      return new Error(`no answer from Kubernetes within ${settings.timeoutMs / SECOND} s`)
     }
-    return new Error(`${target}: Kubernetes cannot be asked: ${plain(error)}`)
+    return new Error(`Kubernetes cannot be asked: ${plain(error)}`)
   }
 
   /** What may be missing: said once in the log, and then lived without. */
@@ -114,9 +115,9 @@ export function kubernetesDriver({ target, settings, scheduler, log, root = '' }
       autoscaling.listNamespacedHorizontalPodAutoscaler({ namespace }),
     )
     lookedAt = now
-    const other = list?.items.find(
-      ({ spec }) => spec?.scaleTargetRef.kind === kind && spec.scaleTargetRef.name === name,
-    )
+    // Without an answer what was seen last holds: a step into a conflict is worse than a step too late.
+    if (list === null) return
+    const other = list.items.find(({ spec }) => spec?.scaleTargetRef.kind === kind && spec.scaleTargetRef.name === name)
     if (!other) {
       conflict = null
       return
@@ -207,6 +208,11 @@ export function kubernetesDriver({ target, settings, scheduler, log, root = '' }
   }
 }
 
+type Connections = ReturnType<RequestContext['getDispatcher']>
+
+/** Neither a kubeconfig nor the account of a pod says where Kubernetes is. */
+class NoWay extends Error {}
+
 async function open(settings: KubernetesSettings, root: string): Promise<Client> {
   const k8s = await import('@kubernetes/client-node')
   const config = new k8s.KubeConfig()
@@ -216,12 +222,16 @@ async function open(settings: KubernetesSettings, root: string): Promise<Client>
   if (settings.context !== null) config.setCurrentContext(settings.context)
   const cluster = config.getCurrentCluster()
   if (!cluster) throw new Error('no cluster is named by the kubeconfig or by the account of a pod')
+  // The client makes connections of its own for every call; those of the first serve all that follow.
+  let connections: Connections
   const configuration = k8s.createConfiguration({
     baseServer: new k8s.ServerConfiguration(cluster.server, {}),
     authMethods: { default: config },
     promiseMiddleware: [
       {
         async pre(context) {
+          connections ??= context.getDispatcher()
+          if (connections) context.setDispatcher(connections)
           context.setSignal(AbortSignal.timeout(settings.timeoutMs))
           context.setHeaderParam('User-Agent', 'opinion-market')
           return context
@@ -258,8 +268,11 @@ function retryAfterMs(error: unknown): Millis | null {
 function plain(error: unknown): string {
   const cause = error instanceof Error && error.cause ? error.cause : error
   const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : null
-  return code ?? messageOf(cause).split('\n')[0]!.slice(0, 200)
+  return code ?? firstLine(cause)
 }
+
+/** Without the lines of a file that the reader of YAML shows: tokens stand there. */
+const firstLine = (error: unknown) => messageOf(error).split('\n')[0]!.slice(0, 200)
 
 interface Expression {
   readonly key: string

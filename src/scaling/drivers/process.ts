@@ -229,6 +229,8 @@ export function processDriver(options: ProcessDriverOptions): Driver {
     const wanted = ledger.wanted()?.wanted ?? null
     if (wanted === null) return
     const kept = [...all.values()].filter(({ state }) => state !== 'draining')
+    // Nothing is wanted: what failed before is over, and the next wish begins anew.
+    if (wanted === 0 && kept.length === 0) [failures, blockedUntil] = [0, 0]
     const tooMany = kept.length - wanted
     if (tooMany > 0) for (const instance of leastUseful(kept).slice(0, tooMany)) void drain(instance)
     else if (tooMany < 0 && !starting && now >= blockedUntil) {

@@ -10,6 +10,7 @@ import type { IncomingMessage } from 'node:http'
 import { createServer } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { TLSSocket } from 'node:tls'
 
 export interface ApiServer {
   readonly url: string
@@ -27,6 +28,10 @@ export interface ApiServer {
   holdStarts: boolean
   /** Called before a PUT is judged: somebody else may write in between. */
   beforePut: (() => void) | null
+  /** Connections that were made so far. */
+  connections: number
+  /** A certificate that it takes from a client in place of a token, PEM. */
+  readonly client: { readonly cert: string; readonly key: string }
   readonly requests: { method: string; path: string; contentType: string | undefined }[]
   readonly autoscalers: Record<string, unknown>[]
   readonly objects: { deployment: Workload; statefulset: Workload }
@@ -74,7 +79,8 @@ export async function startApiServer(namespace = 'shop', name = 'web'): Promise<
     }
   }
 
-  const http = createServer(certificate(), async (request, response) => {
+  const asked = { ...certificate(), ca: certificate().cert, requestCert: true, rejectUnauthorized: false }
+  const http = createServer(asked, async (request, response) => {
     const body = await read(request)
     const url = new URL(request.url ?? '/', 'http://server')
     server.requests.push({ method: request.method!, path: url.pathname, contentType: request.headers['content-type'] })
@@ -88,7 +94,8 @@ export async function startApiServer(namespace = 'shop', name = 'web'): Promise<
         headers,
       )
 
-    if (request.headers.authorization !== `Bearer ${server.token}`) return fail(401, 'Unauthorized')
+    const known = (request.socket as TLSSocket).authorized || request.headers.authorization === `Bearer ${server.token}`
+    if (!known) return fail(401, 'Unauthorized')
     const failure = server.failures.shift()
     if (failure) return fail(failure.status, 'made up', failure.retryAfter ? { 'retry-after': failure.retryAfter } : {})
     const parts = /^\/apis\/apps\/v1\/namespaces\/([^/]+)\/(deployments|statefulsets)\/([^/]+)(\/scale)?$/.exec(
@@ -153,6 +160,9 @@ export async function startApiServer(namespace = 'shop', name = 'web'): Promise<
   await new Promise<void>((done) => http.listen(0, '127.0.0.1', done))
   const { port } = http.address() as { port: number }
 
+  http.on('secureConnection', () => {
+    server.connections++
+  })
   const server: ApiServer = {
     url: `https://127.0.0.1:${port}`,
     ca: certificate().cert,
@@ -163,6 +173,8 @@ export async function startApiServer(namespace = 'shop', name = 'web'): Promise<
     silent: false,
     holdStarts: false,
     beforePut: null,
+    connections: 0,
+    client: certificate(),
     requests: [],
     autoscalers: [],
     objects,
