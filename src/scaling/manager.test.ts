@@ -119,7 +119,7 @@ function world(options: { path?: string; scheduler?: FakeScheduler; provider?: R
       .find((family) => family.name === name)
       ?.samples.reduce((sum, { value }) => sum + value, 0)
   const changes = () => store.decisions({ target: 'web', only: 'changes', limit: 100 })
-  return { path, db, scheduler, store, policies, metrics, events, start, provider: made, figure, changes }
+  return { path, db, scheduler, store, policies, metrics, events, telemetry, start, provider: made, figure, changes }
 }
 
 describe('a cycle', () => {
@@ -247,6 +247,44 @@ describe('a provider that fails', () => {
       to: 1,
     })
     await manager.close()
+  })
+
+  test('is held by somebody else: a person is told as well, and nothing is changed', async () => {
+    const { scheduler, start, provider: made, store } = world()
+    made.state.conflict = 'an HPA also scales it'
+    const manager = start()
+    await scheduler.run(SECOND)
+    await manager.refresh('web')
+    const wish = { target: 'web', wanted: 3, reason: 'a game', holdMs: MINUTE, by: 'mira' }
+    expect(() => manager.manual(wish)).toThrow(/^An HPA also scales it\.$/)
+    expect([made.told, store.hold('web', scheduler.clock.now())]).toEqual([[], null])
+    await manager.close()
+  })
+
+  test('is slow: the other targets are evaluated as ever', async () => {
+    const { scheduler, store, policies, telemetry } = world()
+    const never = new Promise<never>(() => {})
+    const hanging: Driver = { ...provider().driver, observe: () => never, close: async () => {} }
+    startManager({
+      store,
+      policies,
+      targets: [web!, { ...web!, name: 'hanging' }],
+      driver: ({ name }) => (name === 'web' ? provider().driver : hanging),
+      sources: { read: async () => 50, range: async () => [], forecast: () => [] },
+      config: () => defaults,
+      scheduler,
+      log: silentLog,
+      telemetry,
+      version: 'test',
+      onEvent: () => {},
+    })
+    // Time moves although a cycle never ends: what is due is not waited for.
+    for (let i = 0; i < 600; i++) {
+      void scheduler.run(SECOND)
+      await new Promise((done) => setImmediate(done))
+    }
+    expect(store.decisions({ target: 'web', limit: 100 }).length).toBeGreaterThanOrEqual(9)
+    expect(store.decisions({ target: 'hanging', limit: 100 })).toEqual([])
   })
 
   test('has seen a newer owner: this one stops trying', async () => {

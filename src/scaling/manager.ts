@@ -93,6 +93,8 @@ interface Live {
   retry: Cancel | null
   awaiting: { decision: string; action: Decision['action']; wanted: number; since: Millis } | null
   usedAt: number | null
+  /** Its cycle that runs now. */
+  cycle: Promise<void> | null
   /** Instances that were seen ready, by id and since when; null before the first look. */
   known: Set<string> | null
   /** How long starts took that ended since the last cycle, ms. */
@@ -125,7 +127,6 @@ export function startManager(deps: ManagerDeps) {
   const fence = store.nextFence()
   const all = new Map<string, Live>(deps.targets.map((settings) => [settings.name, liveOf(settings)]))
   let cycling: Cancel | null = null
-  let running: Promise<void> = Promise.resolve()
   let lastCycle: Millis | null = null
   let stopped = false
   const problems = new Set<string>()
@@ -155,6 +156,7 @@ export function startManager(deps: ManagerDeps) {
       retry: null,
       awaiting: null,
       usedAt: null,
+      cycle: null,
       known: null,
       startUps: [],
       lane: Promise.resolve(),
@@ -175,8 +177,8 @@ export function startManager(deps: ManagerDeps) {
     )
     gauge('scaling_instances_starting', 'Instances that are being started.', (one) => one.observed?.starting ?? null)
     gauge('scaling_instances_wanted', 'Instances that are to be there.', (one) => wantedOf(one))
-    gauge('scaling_driver_failing', '1 while the provider does not answer or take what is asked.', (one) =>
-      one.driverProblem === null && one.failures === 0 ? 0 : 1,
+    gauge('scaling_driver_failing', '1 while the provider does not answer, take or keep what is asked.', (one) =>
+      one.driverProblem === null && one.failures === 0 && (one.observed?.trouble ?? null) === null ? 0 : 1,
     )
     gauge(
       'scaling_capacity_per_instance',
@@ -334,25 +336,36 @@ export function startManager(deps: ManagerDeps) {
   function arm(ms: Millis): void {
     cycling?.cancel()
     cycling = scheduler.after(ms, () => {
-      const began = clock.monotonic()
-      running = cycleAll().finally(() => {
-        lastCycle = clock.now()
-        const spent = clock.monotonic() - began
-        if (!stopped && isActive()) arm(Math.max(0, config().evaluationInterval * SECOND - spent))
-      })
-      return running
+      arm(config().evaluationInterval * SECOND)
+      return cycleAll()
     })
   }
 
+  /** Each target for itself: one whose provider is slow misses its turn, and holds up nobody else. */
   async function cycleAll(): Promise<void> {
-    await Promise.all(
-      [...all.values()].map((live) =>
-        lane(live, () => cycle(live)).catch((error: unknown) => {
+    await Promise.all([...all.values()].map((live) => live.cycle ?? begin(live)))
+  }
+
+  function begin(live: Live): Promise<void> {
+    const ended = lane(live, () => cycle(live))
+      .then(
+        () => {},
+        (error: unknown) => {
           if (live.driverProblem === null && !(error instanceof Unmanaged))
             log.error('a cycle of scaling failed', { target: live.settings.name, error })
-        }),
-      ),
-    )
+        },
+      )
+      .finally(() => {
+        live.cycle = null
+        lastCycle = clock.now()
+      })
+    live.cycle = ended
+    return ended
+  }
+
+  /** Resolves when no cycle runs any more. */
+  async function quiet(): Promise<void> {
+    await Promise.all([...all.values()].map(({ cycle: running }) => running))
   }
 
   async function evaluate(live: Live) {
@@ -527,7 +540,7 @@ export function startManager(deps: ManagerDeps) {
       else {
         cycling?.cancel()
         cycling = null
-        await running
+        await quiet()
       }
       return true
     },
@@ -563,13 +576,14 @@ export function startManager(deps: ManagerDeps) {
 
     /**
      * A person's wish, written down with its hold in the caller's transaction; it is carried out right after. Call
-     * `refresh` before.
+     * `refresh` before. Throws 409 where somebody else decides about the target as well, and would undo it.
      */
     manual({ target, wanted, reason, holdMs, by }: ManualRequest): Manual {
       const live = must(target)
       const now = clock.now()
       const { observed } = live
       if (observed === null) throw unavailable(`The provider of ${target} does not answer.`, 10, 'provider_unavailable')
+      if (observed.conflict !== null) throw conflict('target_conflict', `${sentenceOf(observed.conflict)}.`)
       const hold: ManualHold = { wanted, until: now + Math.max(holdMs, 1), by, reason }
       const row = store.target(target)
       const seen = { ...blind, ready: observed.ready, starting: observed.starting, draining: observed.draining }
@@ -610,7 +624,7 @@ export function startManager(deps: ManagerDeps) {
       cycling?.cancel()
       watching.cancel()
       cleaning.cancel()
-      await running
+      await quiet()
       for (const live of all.values()) {
         live.retry?.cancel()
         await live.lane
@@ -619,6 +633,8 @@ export function startManager(deps: ManagerDeps) {
     },
   }
 }
+
+const sentenceOf = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
 
 const blind: Observation = {
   ready: 0,

@@ -882,7 +882,11 @@ function actingRoutes(deps: ScalingRoutesDeps): Route[] {
           audit(db, now, { who: principal!.name, deed: 'scaling.resumed', what: target ?? 'all targets', detail })
           return {}
         })
-        return { message: 'Scaling goes on.' }
+        const still = target === null ? null : manager.settings(target).pause
+        return {
+          message:
+            still === null ? 'Scaling goes on.' : `The pause of ${target} is over; it still waits with all targets.`,
+        }
       },
     }),
   ]
