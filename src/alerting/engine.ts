@@ -25,7 +25,7 @@ import { escalatesAt, rise } from './escalate.ts'
 import type { Notice, NoticeEvent } from './notice.ts'
 import { finite, noticeAlert, openAlert, silenceLabels } from './opening.ts'
 import { type Alert, rankOf } from './record.ts'
-import type { Rule } from './rule.ts'
+import { type Rule, SEVERITIES, type Severity } from './rule.ts'
 import { complete, type RuleDraft, type RulePatch, type Rules } from './rules/rules.ts'
 import { afterHolding, type ChannelFacts, judge, type Knowledge, type News, routesOf, type Verdict } from './stages.ts'
 import type { AlertStore } from './store.ts'
@@ -71,6 +71,8 @@ export interface EngineOptions {
   readonly onNotices: () => void
   /** Alerts that changed, after they are durable. */
   readonly onAlerts: (ids: readonly string[]) => void
+  /** Alerts that one turn of a sweep looks at. */
+  readonly sweptAtOnce?: number
 }
 
 /** Who does something, and the key by which a repetition is known: it gets the first answer again. */
@@ -90,6 +92,9 @@ const MARKS_MAX = 50
 /** Changes of the watcher that are committed together, when they wait. */
 const CHANGES_AT_ONCE = 1000
 const RETRY_MS = SECOND
+/** A turn of so many holds up the main thread for some 15 ms. */
+const SWEPT_AT_ONCE = 200
+const SWEEP_PAUSE_MS = 5
 /** A test alert ends by itself after this long. */
 const TEST_MS = 60 * SECOND
 
@@ -105,7 +110,39 @@ interface Turn {
   readonly touched: Set<string>
   readonly notices: (Notice & { readonly stands?: readonly string[] })[]
   readonly after: (() => void)[]
+  /** How many more alerts sweeps may look at. */
+  room: number
 }
+
+/** Hiding what a silence matches: what is left to look at, and behind which alert. */
+interface Hiding {
+  readonly kind: 'hide'
+  readonly silence: string
+  readonly kinds: (readonly ['active' | 'acknowledged', Severity])[]
+  after: Pick<Alert, 'triggeredAt' | 'id'> | null
+}
+/** Telling what `by` suppressed. */
+interface Releasing {
+  readonly kind: 'release'
+  readonly by: string
+  after: string
+}
+/**
+ * A change of many alerts that would hold up everybody else as one turn. Each alert changes in one transaction with the
+ * notices about it; which alerts are left is seen from the alerts themselves, so that a new start goes on with it.
+ */
+type Sweep = Hiding | Releasing
+
+const newHiding = (silence: string): Hiding => ({
+  kind: 'hide',
+  silence,
+  kinds: (['active', 'acknowledged'] as const).flatMap((status) =>
+    SEVERITIES.map((severity) => [status, severity] as const),
+  ),
+  after: null,
+})
+const newReleasing = (by: string): Releasing => ({ kind: 'release', by, after: '' })
+const nameOf = (sweep: Sweep) => (sweep.kind === 'hide' ? `hide ${sweep.silence}` : `release ${sweep.by}`)
 
 export class Engine {
   readonly #options: EngineOptions
@@ -121,6 +158,9 @@ export class Engine {
   readonly #watched: Set<string>
   #silences = new Map<string, CompiledSilence>()
   #activeSilences = new Set<string>()
+  /** What is under way with many alerts, the oldest first. */
+  readonly #sweeps: Sweep[] = []
+  #sweeping: Cancel | null = null
   #active: boolean
   #ticks = 0
   /** Turns inside the transactions of others, not known to be durable yet. */
@@ -141,11 +181,13 @@ export class Engine {
   start(): void {
     const { scheduler } = this.#options
     this.#timers.push(scheduler.every(TICK_MS, () => this.tick()))
+    this.#sweepOn(0)
   }
 
   stop(): void {
     this.#stopped = true
     for (const timer of this.#timers) timer.cancel()
+    this.#sweeping?.cancel()
   }
 
   get active(): boolean {
@@ -480,29 +522,29 @@ export class Engine {
       this.#store.putSilence(silence)
       audit(this.#options.db, turn.now, { who: by, deed, what: silence.id, detail: { comment: silence.comment } })
       this.#silences.set(silence.id, compiled)
+      const before = this.#activeSilences.has(silence.id)
       this.#turnSilences(turn)
+      // One that holds as before may match others now.
+      if (before && this.#activeSilences.has(silence.id)) {
+        this.#startSweep(newHiding(silence.id), turn)
+        this.#startSweep(newReleasing(`silence:${silence.id}`), turn)
+      }
       return silence
     })
   }
 
   /** Lets silences begin and end. */
   #turnSilences(turn: Turn): void {
-    const active = new Set<string>()
-    for (const [id, compiled] of this.#silences) if (compiled.state(turn.now) === 'active') active.add(id)
+    const active = this.#activeAt(turn.now)
     const begun = [...active].filter((id) => !this.#activeSilences.has(id))
     const ended = [...this.#activeSilences].filter((id) => !active.has(id))
     this.#activeSilences = active
-    for (const id of begun) {
-      const silence = this.#silences.get(id)!
-      for (const status of ['active', 'acknowledged'] as const) {
-        for (const alert of this.#store.silenceable(status, silence.traits)) {
-          if (!silence.matches(silenceLabels(alert))) continue
-          if (status === 'active') this.#suppress(alert, `silence:${id}`, turn)
-          else this.#store.hide(id, alert.id, turn.now)
-        }
-      }
-    }
-    for (const id of ended) this.#releaseAll(`silence:${id}`, turn)
+    for (const id of begun) this.#startSweep(newHiding(id), turn)
+    for (const id of ended) this.#startSweep(newReleasing(`silence:${id}`), turn)
+  }
+
+  #activeAt(now: Millis): Set<string> {
+    return new Set([...this.#silences].flatMap(([id, compiled]) => (compiled.state(now) === 'active' ? [id] : [])))
   }
 
   /** A silence until all is resolved ends with the last alert that it hid. */
@@ -510,13 +552,106 @@ export class Engine {
     for (const id of this.#activeSilences) {
       const compiled = this.#silences.get(id)!
       if (!compiled.silence.untilResolved) continue
-      if (!turn.closed.some((alert) => compiled.matches(silenceLabels(alert)))) continue
-      const { total, open } = this.#store.hiddenCounts(id)
-      if (total === 0 || open > 0) continue
-      const silence = { ...compiled.silence, endedAt: turn.now, version: compiled.silence.version + 1 }
-      this.#store.putSilence(silence)
-      this.#silences.set(id, new CompiledSilence(silence))
+      if (turn.closed.some((alert) => compiled.matches(silenceLabels(alert)))) this.#endIfResolved(id, turn)
     }
+  }
+
+  #endIfResolved(id: string, turn: Turn): void {
+    const { silence } = this.#silences.get(id)!
+    // It does not know yet what there is to hide.
+    if (this.#sweeps.some((sweep) => sweep.kind === 'hide' && sweep.silence === id)) return
+    const { some, open } = this.#store.hides(id)
+    if (!some || open) return
+    const ended = { ...silence, endedAt: turn.now, version: silence.version + 1 }
+    this.#store.putSilence(ended)
+    this.#silences.set(id, new CompiledSilence(ended))
+  }
+
+  // -------------------------------------------------------------------------------------------------- sweeps
+
+  /** The first alerts of a sweep are of this turn, so that a small one is done with it. */
+  #startSweep(sweep: Sweep, turn: Turn): void {
+    const same = this.#sweeps.findIndex((other) => nameOf(other) === nameOf(sweep))
+    if (same >= 0) this.#sweeps.splice(same, 1)
+    this.#sweeps.push(sweep)
+    this.#advance(sweep, turn)
+  }
+
+  /** Goes on with a sweep as far as the turn may; takes it off the list when it is through. */
+  #advance(sweep: Sweep, turn: Turn): void {
+    const through = sweep.kind === 'hide' ? this.#hideMore(sweep, turn) : this.#releaseMore(sweep, turn)
+    if (!through) return
+    this.#sweeps.splice(this.#sweeps.indexOf(sweep), 1)
+    if (sweep.kind === 'hide' && this.#silences.get(sweep.silence)?.silence.untilResolved) {
+      this.#endIfResolved(sweep.silence, turn)
+    }
+  }
+
+  /** Hides what a silence matches; true: all of it. What opens meanwhile is hidden as it opens. */
+  #hideMore(sweep: Hiding, turn: Turn): boolean {
+    const silence = this.#silences.get(sweep.silence)
+    if (!silence || !this.#activeSilences.has(sweep.silence)) return true
+    while (sweep.kinds.length > 0) {
+      if (turn.room <= 0) return false
+      const [status, severity] = sweep.kinds[0]!
+      const room = turn.room
+      const page = this.#store.silenceable(status, severity, silence.traits, sweep.after, room)
+      turn.room -= page.length
+      for (const alert of page) {
+        if (!silence.matches(silenceLabels(alert))) continue
+        if (status === 'active') this.#suppress(alert, `silence:${sweep.silence}`, turn)
+        else this.#store.hide(sweep.silence, alert.id, turn.now)
+      }
+      if (page.length < room) sweep.kinds.shift()
+      sweep.after = page.length < room ? null : page.at(-1)!
+    }
+    return true
+  }
+
+  /** What suppressed these alerts is over: those that nothing else suppresses are told. True: all of them. */
+  #releaseMore(sweep: Releasing, turn: Turn): boolean {
+    const { by } = sweep
+    const { escalationMs } = this.#options.settings()
+    for (;;) {
+      if (turn.room <= 0) return false
+      const room = turn.room
+      const page = this.#store.suppressedBy(by, sweep.after, room)
+      turn.room -= page.length
+      for (const before of page) {
+        const inhibitor = this.#inhibitorOf(before)
+        const silence = inhibitor === null ? this.#silenceOf(before) : null
+        const next = inhibitor !== null ? `rule:${inhibitor}` : silence !== null ? `silence:${silence}` : null
+        if (next === by) continue
+        if (next !== null) {
+          this.#suppress(before, next, turn)
+          continue
+        }
+        const escalateAt = escalatesAt(before.severity, turn.now, escalationMs)
+        this.#store.update(before, { ...before, status: 'active', suppressedBy: null, escalateAt })
+        this.#store.note(before.id, turn.now, 'released', { by })
+        turn.touched.add(before.id)
+        turn.news.push({ alertId: before.id, event: 'firing', mark: `firing after ${by} @${turn.now}`, late: false })
+      }
+      if (page.length < room) return true
+      sweep.after = page.at(-1)!.id
+    }
+  }
+
+  /** Goes on with what is left, a bounded turn at a time, and lets others have theirs between. */
+  #sweepOn(inMs: Millis): void {
+    if (this.#sweeps.length === 0 || this.#sweeping || this.#stopped) return
+    this.#sweeping = this.#options.scheduler.after(inMs, () => {
+      this.#sweeping = null
+      const [sweep] = this.#sweeps
+      if (!sweep || this.#stopped) return
+      try {
+        this.#turn((turn) => this.#advance(sweep, turn))
+      } catch (error) {
+        const { log } = this.#options
+        log.error('Alerts cannot be silenced or told; it is tried again.', { why: messageOf(error), error })
+        this.#sweepOn(RETRY_MS)
+      }
+    })
   }
 
   // ----------------------------------------------------------------------------------------------------- time
@@ -598,7 +733,9 @@ export class Engine {
       touched: new Set(),
       notices: [],
       after: [],
+      room: this.#options.sweptAtOnce ?? SWEPT_AT_ONCE,
     }
+    const written = this.#store.written()
     let result: T
     try {
       result = tx(db, () => {
@@ -609,7 +746,8 @@ export class Engine {
         return value
       })
     } catch (error) {
-      this.#recover()
+      // What was refused before it wrote anything has changed nothing in memory either.
+      if (this.#store.written() !== written) this.#recover()
       throw error
     }
     if (!inside) this.#follow(turn)
@@ -642,6 +780,7 @@ export class Engine {
     }
     if (turn.notices.length > 0) onNotices()
     if (turn.touched.size > 0) onAlerts([...turn.touched])
+    this.#sweepOn(SWEEP_PAUSE_MS)
   }
 
   /** A transaction was rolled back: what it changed in memory is read anew. */
@@ -653,7 +792,7 @@ export class Engine {
 
   #conclude(turn: Turn): void {
     this.#inhibit(turn)
-    for (const ruleId of turn.closedRules) this.#releaseAll(`rule:${ruleId}`, turn)
+    for (const ruleId of turn.closedRules) this.#startSweep(newReleasing(`rule:${ruleId}`), turn)
     if (turn.closed.length > 0) this.#endSilencesUntilResolved(turn)
     const held = this.#holding(turn)
     for (const { alertId, event, mark } of turn.news) {
@@ -713,26 +852,6 @@ export class Engine {
     this.#store.note(alert.id, turn.now, 'suppressed', { by, verdicts })
     if (by.startsWith('silence:')) this.#store.hide(by.slice('silence:'.length), alert.id, turn.now)
     turn.touched.add(alert.id)
-  }
-
-  /** What suppressed these alerts is over: those that nothing else suppresses are told. */
-  #releaseAll(by: string, turn: Turn): void {
-    for (const before of this.#store.suppressedBy(by)) {
-      const inhibitor = this.#inhibitorOf(before)
-      const silence = inhibitor === null ? this.#silenceOf(before) : null
-      const next = inhibitor !== null ? `rule:${inhibitor}` : silence !== null ? `silence:${silence}` : null
-      if (next === by) continue
-      if (next !== null) {
-        this.#suppress(before, next, turn)
-        continue
-      }
-      const { escalationMs } = this.#options.settings()
-      const escalateAt = escalatesAt(before.severity, turn.now, escalationMs)
-      this.#store.update(before, { ...before, status: 'active', suppressedBy: null, escalateAt })
-      this.#store.note(before.id, turn.now, 'released', { by })
-      turn.touched.add(before.id)
-      turn.news.push({ alertId: before.id, event: 'firing', mark: `firing after ${by} @${turn.now}`, late: false })
-    }
   }
 
   /** Decides for all alerts that begin in this turn who of them is held, and for which digest. */
@@ -938,11 +1057,15 @@ export class Engine {
       if (generation > 0) this.#generations.set(watchKey(rule, key), generation)
     }
     this.#silences = new Map(this.#store.silences().map((silence) => [silence.id, new CompiledSilence(silence)]))
-    // Silences that were in effect when the state was written: those that hide something.
-    const hiding = this.#store.suppressors().filter((by) => by.startsWith('silence:'))
-    this.#activeSilences = new Set(
-      hiding.map((by) => by.slice('silence:'.length)).filter((id) => this.#silences.has(id)),
-    )
+    // A silence holds from the first moment on. What began or ended while nobody looked, or was not done with, is looked
+    // through again: to hide what is hidden already changes nothing.
+    this.#activeSilences = this.#activeAt(this.#now())
+    this.#sweeps.splice(0, Number.POSITIVE_INFINITY)
+    for (const id of this.#activeSilences) this.#sweeps.push(newHiding(id))
+    for (const by of this.#store.suppressors()) {
+      const silence = by.startsWith('silence:') ? by.slice('silence:'.length) : null
+      if (silence === null || !this.#activeSilences.has(silence)) this.#sweeps.push(newReleasing(by))
+    }
   }
 
   #now(): Millis {

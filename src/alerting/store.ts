@@ -90,6 +90,9 @@ const COLUMNS = [
   'facts',
 ] as const
 
+const BY_RULE = { index: 'alerts_rule', behind: 'id > ?', order: 'id' }
+const BY_TIME = { index: 'alerts_listed', behind: '(triggered_at, id) > (?, ?)', order: 'triggered_at, id' }
+
 export class AlertStore {
   readonly db: Database
   readonly #statements = new Map<string, Statement<unknown[]>>()
@@ -163,24 +166,41 @@ export class AlertStore {
     return this.#get(sql, ruleId, ...(seriesKey === null ? [] : [seriesKey])) !== undefined
   }
 
-  /** Alerts of a status that may match a silence, tests left out: none that does is missing. */
-  silenceable(status: AlertStatus, { rule, metric, texts }: SilenceTraits): Alert[] {
+  /**
+   * Alerts that may match a silence, tests left out, page by page: none that matches is missing. The pages of a rule go
+   * along its index by id, those of all rules by severity and time; both cost what they give, however many there are.
+   */
+  silenceable(
+    status: AlertStatus,
+    severity: Severity,
+    { rule, metric, texts }: SilenceTraits,
+    after: Pick<Alert, 'triggeredAt' | 'id'> | null,
+    limit: number,
+  ): Alert[] {
     const held = texts.map((text) => JSON.stringify(text).slice(1, -1))
+    const { index, behind, order } = rule === null ? BY_TIME : BY_RULE
     const where = [
-      'status = ? AND is_test = 0',
+      'status = ? AND severity = ? AND is_test = 0',
       ...(rule === null ? [] : ['rule = ?']),
       ...(metric === null ? [] : ['metric = ?']),
       ...held.map(() => '(instr(labels, ?) > 0 OR instr(facts, ?) > 0)'),
+      ...(after === null ? [] : [behind]),
     ]
     const known = [rule, metric].filter((value) => value !== null)
-    const sql = `SELECT * FROM alerts WHERE ${where.join(' AND ')}`
-    return this.#all<AlertRow>(sql, status, ...known, ...held.flatMap((text) => [text, text])).map(alertOf)
+    const place = after === null ? [] : rule === null ? [after.triggeredAt, after.id] : [after.id]
+    const sql = `SELECT * FROM alerts INDEXED BY ${index} WHERE ${where.join(' AND ')} ORDER BY ${order} LIMIT ?`
+    const sought = held.flatMap((text) => [text, text])
+    return this.#all<AlertRow>(sql, status, severity, ...known, ...sought, ...place, limit).map(alertOf)
   }
 
-  suppressedBy(by: string): Alert[] {
-    return this.#all<AlertRow>("SELECT * FROM alerts WHERE suppressed_by = ? AND status = 'suppressed'", by).map(
-      alertOf,
-    )
+  /** Alerts that it suppresses, by id, behind `after`. */
+  suppressedBy(by: string, after: string, limit: number): Alert[] {
+    return this.#all<AlertRow>(
+      "SELECT * FROM alerts WHERE suppressed_by = ? AND status = 'suppressed' AND id > ? ORDER BY id LIMIT ?",
+      by,
+      after,
+      limit,
+    ).map(alertOf)
   }
 
   suppressors(): string[] {
@@ -411,6 +431,19 @@ export class AlertStore {
         'FROM alert_hidden h JOIN alerts a ON a.id = h.alert WHERE h.silence = ?',
       silence,
     )!
+  }
+
+  /** Whether a silence hid anything, and whether any of that is open. */
+  hides(silence: string): { some: boolean; open: boolean } {
+    const some = this.#get('SELECT 1 FROM alert_hidden WHERE silence = ? LIMIT 1', silence) !== undefined
+    const sql =
+      'SELECT 1 FROM alert_hidden h JOIN alerts a ON a.id = h.alert WHERE h.silence = ? AND a.resolved_at IS NULL LIMIT 1'
+    return { some, open: some && this.#get(sql, silence) !== undefined }
+  }
+
+  /** Rows written so far, also those of transactions that were rolled back. */
+  written(): number {
+    return this.#get<{ n: number }>('SELECT total_changes() AS n')!.n
   }
 
   group(key: string): Group | null {

@@ -123,6 +123,8 @@ describe(`people and storms, seed ${seed}`, () => {
     const upTo = (n: number) => Math.floor(random.next() * n)
     const oneOf = <T>(list: readonly T[]): T => list[upTo(list.length)]!
     world = new World()
+    world.sweptAtOnce = 1 + upTo(8)
+    world.crash(0)
     world.settings = {
       escalationMs: 10 * MINUTE,
       groupWindowMs: run === 0 ? 0 : 5 * MINUTE,

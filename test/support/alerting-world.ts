@@ -33,6 +33,8 @@ export class World {
   readonly labels: Labels[] = []
   readonly channels = new Map<string, ChannelFacts>()
   settings: EngineSettings = { escalationMs: HOUR / 2, groupWindowMs: 0, singles: 5, retentionMs: 400 * DAY }
+  /** Alerts that a sweep looks at in one turn; null: as many as live. From the next start on. */
+  sweptAtOnce: number | null = null
   /** Thrown in the next turns, before they commit. */
   failures = 0
   db!: Database
@@ -103,6 +105,7 @@ export class World {
         onTimedWatch: timed,
         onNotices: () => {},
         onAlerts: () => {},
+        ...(this.sweptAtOnce === null ? {} : { sweptAtOnce: this.sweptAtOnce }),
       },
       true,
     )
