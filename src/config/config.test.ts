@@ -155,6 +155,14 @@ describe('sources', () => {
       'The environment variable SMTP_PASWORD is not known; did you mean SMTP_PASSWORD?',
     ])
   })
+  test('a file that nobody reads is hinted at', () => {
+    expect(
+      load({ 'config/platforms.yaml': 'server:\n  port: 1\n', 'config/mine.yml': '', 'config/a.txt': '' }).hints,
+    ).toEqual([
+      'config/mine.yml is not read; these are: platform.yaml, alerting.yaml, performance.yaml, scaling.yaml.',
+      'config/platforms.yaml is not read; did you mean config/platform.yaml?',
+    ])
+  })
   test('folders are meant from where the platform was started', () => {
     const cwd = folder()
     expect(loadConfig({ cwd, env: {} }).current.values.platform.dataDir).toBe(join(cwd, 'data'))

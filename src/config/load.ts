@@ -14,7 +14,7 @@ import { nearest } from '../base/nearest.ts'
 import type { Values } from './rooms.ts'
 import { contradictions, keys, rooms } from './rooms.ts'
 import type { Found, Problem, Source } from './sources.ts'
-import { readDotEnv, readEnvironment, readFiles } from './sources.ts'
+import { readDotEnv, readEnvironment, readFiles, strayFiles } from './sources.ts'
 
 export class ConfigError extends Error {
   readonly problems: readonly Problem[]
@@ -101,7 +101,7 @@ export function loadConfig({ cwd = process.cwd(), env = process.env }: LoadOptio
   const over = (list: readonly Override[]) => new Map([...base, ...list.map((o) => [o.path, foundOf(o)] as const)])
 
   return {
-    hints: misspelt([...Object.keys(env), ...Object.keys(dotEnv.values)]),
+    hints: [...misspelt([...Object.keys(env), ...Object.keys(dotEnv.values)]), ...strayFiles(join(cwd, 'config'))],
     get current() {
       return current
     },

@@ -2,7 +2,7 @@
  * Where values come from before anybody changed one through the API: YAML files, `.env`, the environment. Each found
  * value keeps its place, so that an error can name the line.
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { parseEnv } from 'node:util'
@@ -35,6 +35,22 @@ const FILES: readonly ConfigKey<unknown>['file'][] = [
   'performance.yaml',
   'scaling.yaml',
 ]
+
+/** Sentences for files of `dir` that nobody reads: a name that is almost right would be ignored without a word. */
+export function strayFiles(dir: string): string[] {
+  let names: string[]
+  try {
+    names = readdirSync(dir).sort()
+  } catch {
+    return [] // nothing to read there: defaults hold
+  }
+  return names
+    .filter((name) => /\.ya?ml$/.test(name) && !FILES.some((file) => file === name))
+    .map((name) => {
+      const guess = nearest(name, FILES)
+      return `config/${name} is not read${guess ? `; did you mean config/${guess}?` : `; these are: ${FILES.join(', ')}.`}`
+    })
+}
 
 /** Values of the files in `dir`; a file that is not there holds nothing. */
 export function readFiles(
