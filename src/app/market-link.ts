@@ -86,7 +86,7 @@ export function startMarketLink(options: MarketLinkOptions): MarketLink {
     }
   }
   if (market.databaseUrl === null) {
-    const commands = connectWriter({ ...common, socketPath: writerSocketBeside(options.socketPath) })
+    const commands = connectWriter({ ...common, socketPath: writerSocketBeside(options.socketPath), quiet: true })
     const reads = openMarketReads(join(platform.dataDir, 'market.db'))
     use({
       commands,

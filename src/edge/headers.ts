@@ -19,9 +19,12 @@ const HOP_BY_HOP = new Set([
 /** Without these a body would have no end, and what follows it would be read as another request. */
 const KEPT = new Set(['content-length', 'host'])
 
+const NONE: readonly string[] = []
+
 /** Names in `Connection: a, b` are hop-by-hop as well. */
 function named(connection: string | undefined): readonly string[] {
-  if (connection === undefined || connection.length > 1_000) return []
+  // As nearly everybody says it; what it names ends here anyhow.
+  if (connection === undefined || connection === 'keep-alive' || connection.length > 1_000) return NONE
   const names = connection.split(',').map((name) => name.trim().toLowerCase())
   return names.filter((name) => !KEPT.has(name))
 }

@@ -215,9 +215,20 @@ export function proxyRequest(context: ProxyContext, incoming: Incoming, done: (e
     enter('answering')
     const headers = toClient(reply, requestId, context.stopping())
     response.writeHead(reply.statusCode!, reply.statusMessage, headers)
-    reply.on('end', () => request.complete || discard())
     reply.on('close', () => reply.complete || cut())
-    reply.pipe(response)
+    const bytes = Number(reply.headers['content-length'] ?? Number.NaN)
+    if (bytes <= HELD_BYTES_MAX) holdAnswer(reply)
+    else reply.pipe(response)
+    reply.on('end', () => request.complete || discard())
+  }
+
+  /** A small answer goes back in one piece, as a small body goes up. */
+  function holdAnswer(reply: IncomingMessage) {
+    let whole: Buffer | undefined
+    reply.on('data', (chunk: Buffer) => {
+      whole = whole === undefined ? chunk : Buffer.concat([whole, chunk])
+    })
+    reply.on('end', () => response.end(whole))
   }
 
   /** Front's own answer. */

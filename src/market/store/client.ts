@@ -53,6 +53,8 @@ export interface ConnectOptions {
   readonly scheduler: Scheduler
   readonly random: Random
   readonly log: Log
+  /** Nobody here listens: the writer sends no events. */
+  readonly quiet?: boolean
   /** How long a command waits for a writer that is away or silent. */
   readonly patienceMs?: number
 }
@@ -92,7 +94,7 @@ export function connectWriter(options: ConnectOptions): WriterConnection {
     const s = createConnection(options.socketPath)
     socket = s
     s.setEncoding('utf8')
-    s.on('connect', () => s.write(`${JSON.stringify({ hello: PROTOCOL, name: options.name })}\n`))
+    s.on('connect', () => s.write(`${JSON.stringify({ hello: PROTOCOL, name: options.name, quiet: options.quiet })}\n`))
     const take = lineReader(LINE_MAX, (line) => hear(JSON.parse(line) as FromWriter))
     s.on('data', (chunk) => {
       try {

@@ -22,7 +22,7 @@ const BEHIND_MAX = 16 << 20
 const CONNECTIONS_MAX = 1_000
 
 export interface CommandServer {
-  /** One line to everyone who is connected; sent with the answers of the same turn, in order. */
+  /** One line to everyone who listens; sent with the answers of the same turn, in order. */
   broadcast(line: string): void
   /** Sends what `reply` and `broadcast` gathered: one write a connection. */
   flush(): void
@@ -35,6 +35,8 @@ export interface CommandServer {
 interface Connection {
   readonly socket: Socket
   name: string | null
+  /** Wants no events. */
+  quiet: boolean
   open: number
   lines: string[]
 }
@@ -54,7 +56,7 @@ export async function serveCommands(options: {
   let cutOff = 0
 
   const server = createServer((socket) => {
-    const connection: Connection = { socket, name: null, open: 0, lines: [] }
+    const connection: Connection = { socket, name: null, quiet: false, open: 0, lines: [] }
     if (connections.size >= CONNECTIONS_MAX) return void socket.destroy()
     connections.add(connection)
     socket.setEncoding('utf8')
@@ -73,6 +75,7 @@ export async function serveCommands(options: {
       if ('hello' in message) {
         if (message.hello !== PROTOCOL) throw new Error(`it speaks protocol ${message.hello}, not ${PROTOCOL}`)
         connection.name = String(message.name).slice(0, 100)
+        connection.quiet = message.quiet === true
         socket.write(`${JSON.stringify({ hello: PROTOCOL })}\n`)
         log.info('an instance joined the market-writer', { instance: connection.name })
         return
@@ -125,7 +128,7 @@ export async function serveCommands(options: {
   return {
     flush,
     broadcast(line) {
-      for (const connection of connections) if (connection.name !== null) connection.lines.push(line)
+      for (const { name, quiet, lines } of connections) if (name !== null && !quiet) lines.push(line)
     },
     get connections() {
       return connections.size

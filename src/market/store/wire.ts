@@ -29,7 +29,8 @@ export const PROTOCOL = 1
 export const LINE_MAX = 1 << 20
 
 export type ToWriter =
-  | { readonly hello: typeof PROTOCOL; readonly name: string }
+  /** `quiet`: it wants no events. */
+  | { readonly hello: typeof PROTOCOL; readonly name: string; readonly quiet?: boolean }
   | { readonly id: number; readonly ask: Wired<Envelope> }
   | { readonly id: number; readonly telemetry: true }
 
