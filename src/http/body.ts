@@ -64,8 +64,8 @@ export function parseJson(body: Uint8Array, depthMax: number): unknown {
   return value
 }
 
-/** Text that may hold `__proto__` (also escaped), half a character, or a number beyond a double. */
-const SUSPICIOUS = /__proto__|\\u(?:005f|d[89a-f])|[0-9][eE]\+?[0-9]{3}|[0-9]{300}/i
+/** Text that may hold `__proto__` (also escaped), NUL, half a character, or a number beyond a double. */
+const SUSPICIOUS = /__proto__|\\u(?:005f|0000|d[89a-f])|[0-9][eE]\+?[0-9]{3}|[0-9]{300}/i
 
 function refuseUnsafe(value: unknown, path: string): void {
   if (typeof value === 'number' && !Number.isFinite(value)) {
@@ -75,10 +75,15 @@ function refuseUnsafe(value: unknown, path: string): void {
   if (typeof value === 'string' && !value.isWellFormed()) {
     throw invalid([{ path, message: 'holds half a character (a lone surrogate)' }])
   }
+  // Not every database can store it.
+  if (typeof value === 'string' && value.includes('\0')) {
+    throw invalid([{ path, message: 'holds the character NUL' }])
+  }
   if (typeof value !== 'object' || value === null) return
   for (const [key, inner] of Object.entries(value)) {
     const at = path === '' ? key : `${path}.${key}`
     if (!key.isWellFormed()) throw invalid([{ path, message: 'has a name with half a character (a lone surrogate)' }])
+    if (key.includes('\0')) throw invalid([{ path, message: 'has a name with the character NUL' }])
     if (key === '__proto__') throw invalid([{ path: at, message: 'is not allowed as a name' }])
     refuseUnsafe(inner, at)
   }

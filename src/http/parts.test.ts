@@ -37,7 +37,7 @@ describe('bodies', () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 4 }), (value) => {
         const text = JSON.stringify(value)
-        fc.pre(!/__proto__/.test(text))
+        fc.pre(!/__proto__|\\u0000/.test(text))
         expect(parseJson(Buffer.from(text), 100)).toEqual(JSON.parse(text))
       }),
     )

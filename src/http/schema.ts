@@ -120,6 +120,8 @@ function convertText(name: string, text: string, schema: JsonSchema): unknown {
     if (text === 'false' || text === '0') return false
     throw unreadable('true or false')
   }
+  // Not every database can store it.
+  if (text.includes('\0')) throw unreadable('text without the character NUL')
   return text
 }
 

@@ -267,7 +267,15 @@ describe('answers', () => {
     const { json, headers } = await call('/things?active=true&name=a&name=b')
     expect(json.data).toEqual([{ limit: 50, active: true, name: ['a', 'b'] }])
     expect(headers.get('x-next-cursor')).toBe('abc')
-    for (const query of ['limit=abc', 'limit=', 'limit=0x10', 'active=maybe', 'limit=1&limit=2', 'limit=1e999']) {
+    for (const query of [
+      'limit=abc',
+      'limit=',
+      'limit=0x10',
+      'active=maybe',
+      'limit=1&limit=2',
+      'limit=1e999',
+      'name=a%00',
+    ]) {
       expect([query, (await call(`/things?${query}`)).status]).toEqual([query, 400])
     }
     for (const query of ['limit=0', 'limit=1001', 'limit=1.5', 'lmit=3', '__proto__=1', 'constructor=1']) {
@@ -386,6 +394,8 @@ describe('bodies', () => {
       ['{"metric_name":"cpu","value":1,"labels":{"whole":"\\ud83d\\ude00"}}', 200],
       ['{"metric_name":"cpu","value":1,"metadata":{"\\u005f_proto__":1}}', 422],
       ['{"__proto__":{"value":1},"metric_name":"cpu"}', 422],
+      ['{"metric_name":"a\\u0000b","value":1}', 422],
+      ['{"metric_name":"cpu","value":1,"metadata":{"a\\u0000":1}}', 422],
       ['{"metric_name":"cpu","value":1,"labels":{"a\\nb":3}}', 422],
       ['{"metric_name":"cpu","value":1,"parts":[{"size":1,"shape":2}]}', 422],
       ['{"metric_name":"","value":1}', 422],

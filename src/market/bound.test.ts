@@ -92,4 +92,35 @@ describe('a market that is bound', () => {
     await never.scheduler.run(60_000)
     expect(never.commands).toEqual(['verify_market', '{"kind":"void"}'])
   })
+
+  test('that takes too long to ask holds up no other, and is void after an hour', async () => {
+    const scheduler = fakeScheduler(binding.at)
+    const markets = ['heavy', 'light'].map(
+      (id) => ({ id, state: 'pending_verification', binding: { ...binding, expr: id } }) as unknown as MarketView,
+    )
+    const resolved: [string, string][] = []
+    startBoundMarkets({
+      scheduler,
+      log: silent,
+      async ask(expr) {
+        if (expr === 'heavy') throw new AppError(503, 'query_failed', 'The query took too long.')
+        return answer(250)
+      },
+      reads: { bound: async () => markets.filter(({ id }) => resolved.every(([done]) => done !== id)) },
+      commands: {
+        async submit({ command }: Envelope) {
+          if (command.type !== 'resolve_market') throw new Error(command.type)
+          resolved.push([command.marketId, command.resolution.kind])
+          return { ok: true, done: { type: 'market', marketId: command.marketId, version: 2 } }
+        },
+      },
+    })
+    await scheduler.run(60_000)
+    expect(resolved).toEqual([['light', 'outcome']])
+    await scheduler.run(3_600_000)
+    expect(resolved).toEqual([
+      ['light', 'outcome'],
+      ['heavy', 'void'],
+    ])
+  })
 })

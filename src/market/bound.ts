@@ -12,7 +12,7 @@ import { newId } from '../base/id.ts'
 import type { Log } from '../base/log.ts'
 import type { Cancel, Scheduler } from '../base/scheduler.ts'
 import type { Millis } from '../base/time.ts'
-import { SECOND, toIso } from '../base/time.ts'
+import { HOUR, SECOND, toIso } from '../base/time.ts'
 import type { Command, MarketCommands } from './commands.ts'
 import type { MetricBinding, Resolution } from './model.ts'
 import type { MarketReads } from './reads.ts'
@@ -65,7 +65,9 @@ export interface BoundOptions {
 const LOOK_MS = 5 * SECOND
 /** Samples of the last moments are still on their way. */
 const SETTLE_MS = 15 * SECOND
-const AT_ONCE = 20
+const AT_ONCE = 100
+/** An expression that takes too long for so long is one that cannot be evaluated. */
+const TOO_SLOW_MS = HOUR
 
 /** Looks for what is due until it is cancelled. */
 export function startBoundMarkets({ reads, commands, ask, scheduler, log }: BoundOptions): Cancel {
@@ -88,7 +90,9 @@ export function startBoundMarkets({ reads, commands, ask, scheduler, log }: Boun
     try {
       verdict = judge(binding, await ask(binding.expr, binding.at))
     } catch (error) {
-      if (!(error instanceof AppError) || error.status !== 422) throw error
+      const tooSlow =
+        error instanceof AppError && error.code === 'query_failed' && binding.at + TOO_SLOW_MS <= clock.now()
+      if (!(error instanceof AppError) || (error.status !== 422 && !tooSlow)) throw error
       verdict = judge(binding, { unreadable: error.message })
     }
     const { resolution, source } = verdict
@@ -99,13 +103,19 @@ export function startBoundMarkets({ reads, commands, ask, scheduler, log }: Boun
 
   let away = false
   return scheduler.every(LOOK_MS, async () => {
+    let failure: unknown = null
     try {
-      for (const market of await reads.bound(clock.now(), AT_ONCE)) await settle(market)
-      away = false
+      for (const market of await reads.bound(clock.now(), AT_ONCE)) {
+        // One that cannot be asked holds up no other.
+        await settle(market).catch((error: unknown) => {
+          failure = error
+        })
+      }
     } catch (error) {
-      // The writer or the samples are away for a moment: it is tried again, and told once.
-      if (!away) log.warn('bound markets have to wait', { why: messageOf(error) })
-      away = true
+      failure = error
     }
+    // The writer or the samples are away for a moment: it is tried again, and told once.
+    if (failure !== null && !away) log.warn('bound markets have to wait', { why: messageOf(failure) })
+    away = failure !== null
   })
 }

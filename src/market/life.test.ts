@@ -305,7 +305,13 @@ describe('orders', () => {
     expect(done.fills.length).toBe(1)
     expect(books.order(order.id)!.state).toBe('expired')
     const another = orderOf(limitOrder(ben, id, 'buy', 1, 10n, 450_000n, { expiresAt: now + 1000 }))
+    // A quote that met it is a quote no more when it has expired, though no event has said so.
+    const asked = { marketId: id, side: 'buy', outcome: 0, shares: 90n * SHARE } as const
+    const quoted = quote(books, { ...asked, userId: cyd }, now)
+    if ('code' in quoted) throw new Error(quoted.detail)
+    expect(quoted.fromBook).toBe(10n * SHARE)
     now += 1000
+    expect(refusal(ask(cyd, { type: 'trade', ...asked, limit: null, version: quoted.version }))).toBe('quote_changed')
     expect(does('ticked', ask(ann, { type: 'tick', marketId: null }, 'system')).changed).toBe(1)
     expect(does('ticked', ask(ann, { type: 'tick', marketId: null }, 'system')).changed).toBe(0)
     expect(books.order(another.id)!.state).toBe('expired')

@@ -153,7 +153,7 @@ export interface MarketStats {
 export interface MarketReads {
   market(id: MarketId, now: Millis): Promise<MarketView | null>
   markets(filter: MarketFilter, page: Page, now: Millis): Promise<Paged<MarketView>>
-  /** Markets bound to a metric that are closed and not resolved; those whose time came first, first. */
+  /** Markets bound to a metric whose samples can be asked and that are not resolved; the first to close come first. */
   bound(now: Millis, limit: number): Promise<readonly MarketView[]>
   stats(now: Millis): Promise<MarketStats>
   /** `hours` null: the whole life, at a step that gives at most `points` points. */

@@ -192,6 +192,10 @@ function marketTrade(on: Deciding, asked: MarketTrade): Decision {
   const found = plan(books, market, taker, now)
   const late =
     checkPlan(found) ??
+    // What a quote met may have expired since, with no event yet: it would be another trade at the same version.
+    (asked.version !== null && found.expired.length > 0
+      ? refuse('quote_changed', 'The market has moved since this quote.', { version: market.version })
+      : null) ??
     checkAverage(found, asked.side, asked.limit) ??
     (asked.side === 'buy'
       ? checkFunds(account.available, freedBy(found), BigInt(found.value) + BigInt(found.fee))

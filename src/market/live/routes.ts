@@ -26,7 +26,8 @@ export function liveRoutes({ feed }: Pick<MarketRouteDeps, 'feed'>): Route[] {
 
 function decoded(part: string): string {
   try {
-    return decodeURIComponent(part)
+    const id = decodeURIComponent(part)
+    return id.includes('\0') ? '' : id
   } catch {
     return ''
   }

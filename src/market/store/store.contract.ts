@@ -588,6 +588,34 @@ export function testMarketStore(name: string, open: () => Promise<TestStore>, ca
       expect(volume).toBe((await store.reads.market(ids[0]!, now))!.volumeTotal)
     })
 
+    test.runIf(can.time)('who is paid in a period is on its board, also without a trade in it', async () => {
+      const creator = await someone()
+      const trader = await someone()
+      const id = await market(creator)
+      await trader.trade(id, 'buy', 1, 30)
+      store.shift(2 * DAY)
+      await admin().does('market', { type: 'close_market', marketId: id })
+      const resolution = { kind: 'outcome', outcome: 1 } as const
+      await admin().does('resolved', { type: 'resolve_market', marketId: id, resolution, source: 'seen' })
+      const options = { period: '24h', minimum: 0, limit: 1000 } as const
+      const board = await store.reads.leaderboard('profit', options, store.now())
+      const { profit } = (await store.reads.account(trader.id))!
+      expect(profit).toBeGreaterThan(0n)
+      expect(board.find((rank) => rank.userId === trader.id)).toMatchObject({ profit, trades: 0 })
+    })
+
+    test.runIf(can.time)('bound markets whose time is far off keep nobody else waiting', async () => {
+      const creator = await someone()
+      const closesAt = store.now() + HOUR
+      const bind = (at: number) => ({ expr: 'up', comparison: 'gt', threshold: 0, at }) as const
+      const far = await market(creator, { closesAt, binding: bind(closesAt + 30 * DAY) })
+      const near = await market(creator, { closesAt: closesAt + 1, binding: bind(closesAt + 2) })
+      store.shift(2 * HOUR)
+      const due = (await store.reads.bound(store.now(), 1000)).map((row) => row.id)
+      expect(due).toContain(near)
+      expect(due).not.toContain(far)
+    })
+
     test('says nothing of what is not there', async () => {
       const page = { skip: 0, limit: 10 }
       const none = 'nothing' as MarketId

@@ -271,3 +271,24 @@ test('the audit of what is stored finds nothing after all kinds of commands', as
   expect(audit(await store.rows()).faults).toEqual([])
   await store.commands.close()
 })
+
+test('a market that nobody trades for long keeps its price in its history', async () => {
+  const dir = folder()
+  const store = await writerInProcess(dir)
+  ending.push(() => store.close())
+  await account(store.commands, 'creator')
+  await account(store.commands, 'trader')
+  const id = await market(store.commands, 'creator', store.now())
+  await ask(store.commands, 'trader', buy(id, 20))
+  const { prices } = (await store.reads.market(id, store.now()))!
+  // Of a young market the whole life is shown by minutes.
+  const young = await store.reads.priceHistory(id, null, 300, store.now() + 180_000)
+  expect(young.at(-1)!.at - young[0]!.at).toBeLessThanOrEqual(120_000)
+  store.shift(12 * 86_400_000)
+  // As cleaning does: of old times the hours alone are kept.
+  const file = new Sqlite(join(dir, 'market.db'))
+  expect(file.prepare('DELETE FROM market_buckets WHERE step = 60000').run().changes).toBe(1)
+  file.close()
+  expect((await store.reads.priceHistory(id, 24, 300, store.now()))[0]!.prices).toEqual(prices)
+  expect((await store.reads.priceHistory(id, null, 300, store.now())).at(-1)!.prices).toEqual(prices)
+})

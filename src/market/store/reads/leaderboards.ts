@@ -19,7 +19,11 @@ const SCALE = sql`1000000`
 
 /** What is ranked, best first, and who takes part: somebody who did nothing of it is no rank. */
 const boards: Readonly<Record<By, { order: RawBuilder<unknown>; takesPart(minimum: number): RawBuilder<unknown> }>> = {
-  profit: { order: sql`profit DESC`, takesPart: (minimum) => sql`trades >= ${Math.max(1, minimum)}` },
+  // Who was paid in the period earned in it, also without a trade in it.
+  profit: {
+    order: sql`profit DESC`,
+    takesPart: (minimum) => sql`(trades >= ${Math.max(1, minimum)} OR profit <> 0)`,
+  },
   volume: { order: sql`volume DESC`, takesPart: (minimum) => sql`trades >= ${Math.max(1, minimum)}` },
   markets: { order: sql`markets DESC`, takesPart: (minimum) => sql`markets >= ${Math.max(1, minimum)}` },
   win_rate: {

@@ -10,6 +10,8 @@ import type { Tables } from '../tables.ts'
 import { since } from './window.ts'
 
 const WORDS_MAX = 10
+/** Minutes are kept for longer than this; hours for ever. */
+const MINUTES_SURE_MS = 8 * DAY
 const CERTAIN: Price = 1_000_000n
 
 type MarketParts = Pick<MarketReads, 'market' | 'markets' | 'bound' | 'stats' | 'priceHistory'>
@@ -72,6 +74,11 @@ export function marketReads(db: Sql, dialect: Dialect): MarketParts {
         .where('market_texts.binding', 'is not', null)
         .where('markets.state', 'in', ['open', 'closed', 'pending_verification'])
         .where('markets.closes_at', '<=', BigInt(now))
+        .where(
+          dialect === 'sqlite'
+            ? sql<boolean>`json_extract(market_texts.binding, '$.at') <= ${now}`
+            : sql<boolean>`(market_texts.binding::json ->> 'at')::int8 <= ${now}`,
+        )
         .orderBy('markets.closes_at')
         .limit(limit)
         .execute()
@@ -139,18 +146,21 @@ export function marketReads(db: Sql, dialect: Dialect): MarketParts {
       const from = Math.max(Number(market.created_at), hours === null ? 0 : now - hours * HOUR)
       // Steps of whole minutes, or of whole hours where minutes are not kept: at most `points` of them.
       const least = Math.max((now - from) / Math.max(1, points - 1), 1)
-      const unit = least > HOUR || hours === null || hours > 24 * 7 ? HOUR : MINUTE
+      const unit = least > HOUR || now - from > MINUTES_SURE_MS ? HOUR : MINUTE
       const step = Math.ceil(least / unit) * unit
-      const [before, buckets] = await Promise.all([
+      const last = (step: number, until: Millis) =>
         db
           .selectFrom('market_buckets')
           .select('prices')
           .where('market_id', '=', id)
-          .where('step', '=', BigInt(unit))
-          .where('at', '<', BigInt(from - (from % unit)))
+          .where('step', '=', BigInt(step))
+          .where('at', '<', BigInt(until))
           .orderBy('at', 'desc')
           .limit(1)
-          .executeTakeFirst(),
+          .executeTakeFirst()
+      // The hour in which it begins may hold what came after: of that hour the minutes are asked first.
+      const [before, buckets] = await Promise.all([
+        last(unit, from - (from % unit)).then((found) => found ?? last(HOUR, from - (from % HOUR))),
         db
           .selectFrom('market_buckets')
           .select(['at', 'prices', 'volume'])
