@@ -11,6 +11,7 @@ import type { ByteCache } from '../base/cache.ts'
 import type { Clock } from '../base/clock.ts'
 import { MINUTE, SECOND } from '../base/time.ts'
 import { creditsText, priceNumber } from './amounts.ts'
+import { type Book, bookOf } from './book.ts'
 import type { MarketEvent } from './events.ts'
 import type { MarketId, Outcome, Shares, Side, UserId } from './model.ts'
 import type { MarketFilter, MarketReads, MarketView, Page } from './reads.ts'
@@ -199,7 +200,10 @@ export function createReading(reads: MarketReads, cache: ByteCache<unknown>, clo
         const now = clock.now()
         const market = await reads.market(id, now)
         if (!market) return kept(null, lives(now, LIST_MS))
-        return kept(bookText(id, outcome, await reads.book(id, outcome, levels), null), lives(now, MARKET_MS, market))
+        return kept(
+          bookText(id, outcome, await bookOf(reads, id, outcome, levels), null),
+          lives(now, MARKET_MS, market),
+        )
       }),
     heard(event) {
       drop(event.marketId)
@@ -220,7 +224,7 @@ export function createReading(reads: MarketReads, cache: ByteCache<unknown>, clo
 export function bookText(
   id: MarketId,
   outcome: Outcome,
-  { bids, asks }: Awaited<ReturnType<MarketReads['book']>>,
+  { bids, asks }: Book,
   own: { readonly bids: ReadonlyMap<bigint, bigint>; readonly asks: ReadonlyMap<bigint, bigint> } | null,
 ): string {
   const bid = bids[0]?.price ?? null

@@ -166,6 +166,7 @@ export interface MarketReads {
     request: { marketId: MarketId; userId: UserId | null; side: Side; outcome: Outcome; shares: Shares },
     now: Millis,
   ): Promise<((Quote | { readonly invalid: string; readonly detail: string }) & { readonly closesAt: Millis }) | null>
+  /** What rests, as it was ordered; what a taker meets says `book.ts`. */
   book(
     id: MarketId,
     outcome: Outcome,

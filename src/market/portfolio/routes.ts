@@ -121,7 +121,7 @@ export function portfolioRoutes({ desk, reads, clock }: MarketRouteDeps): Route[
       [
         ['traders', 'profit', 'Who earned most in the period; sign-up grants and void markets are left out'],
         ['volume', 'volume', 'Who traded most in the period'],
-        ['markets', 'markets', 'Who opened the markets that were traded most'],
+        ['markets', 'markets', 'Who opened most markets in the period'],
       ] as const
     ).map(ofPeriod),
     route({

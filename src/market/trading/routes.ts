@@ -5,6 +5,7 @@ import { fromIso, toIso } from '../../base/time.ts'
 import type { Principal, Route } from '../../http/route.ts'
 import { route } from '../../http/route.ts'
 import { priceOf, sharesOf } from '../amounts.ts'
+import { bookOf, placeIn } from '../book.ts'
 import type { MarketId, OrderId, TradeId, UserId } from '../model.ts'
 import { bookText } from '../reading.ts'
 import * as schema from '../schemas.ts'
@@ -32,9 +33,9 @@ export function tradingRoutes({ desk, reads, reading, clock }: MarketRouteDeps):
     for (const state of ['pending', 'partially_filled'] as const) {
       const { rows } = await reads.orders(userId, { state, marketId }, { skip: 0, limit: OWN_ORDERS_MAX })
       for (const { side, outcome: of, limit, remainingShares } of rows) {
-        if (of !== outcome || limit === null) continue
-        const levels = side === 'buy' ? own.bids : own.asks
-        levels.set(limit, (levels.get(limit) ?? 0n) + remainingShares)
+        if (limit === null) continue
+        const place = placeIn(outcome, { side, outcome: of, limit })
+        own[place.side].set(place.price, (own[place.side].get(place.price) ?? 0n) + remainingShares)
       }
     }
     return own
@@ -270,7 +271,8 @@ export function tradingRoutes({ desk, reads, reading, clock }: MarketRouteDeps):
       path: '/api/v1/orders/market/:id/orderbook',
       access: 'open',
       tag: 'orders',
-      summary: 'What rests in the book of an outcome; own shares at a level for a trader who is logged in',
+      summary:
+        'The book of an outcome as a taker meets it, orders of the other outcome included; own shares at a level when logged in',
       params: schema.Id,
       query: Type.Object({
         levels: Type.Integer({ default: 10, minimum: 1, maximum: 50 }),
@@ -284,7 +286,7 @@ export function tradingRoutes({ desk, reads, reading, clock }: MarketRouteDeps):
         if (shared === null) throw notFound('market_not_found', 'There is no such market.')
         if (principal?.role !== 'trader') return { json: shared }
         const [book, own] = await Promise.all([
-          reads.book(id, outcome, query.levels),
+          bookOf(reads, id, outcome, query.levels),
           ownLevels(userOf(principal), id, outcome),
         ])
         return { json: bookText(id, outcome, book, own) }
