@@ -149,6 +149,41 @@ describe('a listener', () => {
     for (const one of [soon, late, now]) expect(one.seen().at(-1)).toBe('status 301')
   })
 
+  test('hears each number once, also when a snapshot was ahead of what this instance had heard', async () => {
+    const { feed, happen, event, state, listener, settle } = world()
+    const [early, ahead, back] = [listener(), listener(), listener()]
+    feed.join(id, early, null)
+    await settle()
+    happen(2)
+    happen(3)
+    state.version = 5 // committed; the events are still on their way
+    feed.join(id, ahead, null)
+    await settle()
+    for (const seq of [4, 5, 5]) feed.heard(event(seq))
+    happen(6)
+    feed.join(id, back, 3)
+    await settle()
+    expect(early.seen()).toEqual(['snapshot 1', ...[2, 3, 4, 5, 6].map((seq) => `status ${seq}`)])
+    expect(ahead.seen()).toEqual(['snapshot 5', 'status 6'])
+    expect(back.seen()).toEqual(['status 4', 'status 5', 'status 6'])
+  })
+
+  test('gets no snapshot from before what was missed', async () => {
+    const { feed, gate, state, listener, settle, scheduler } = world()
+    const one = listener()
+    let go = () => {}
+    gate.wait = new Promise((resolve) => (go = resolve))
+    feed.join(id, one, null)
+    await settle()
+    feed.missed()
+    state.version = 7
+    go()
+    await scheduler.run(1_000)
+    await settle()
+    expect(state.reads).toBe(2)
+    expect(one.seen()).toEqual(['snapshot 7'])
+  })
+
   test('gets a snapshot when this instance has missed something', async () => {
     const { feed, happen, listener, settle } = world()
     const one = listener()

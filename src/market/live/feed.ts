@@ -4,8 +4,8 @@
  *   joining ──snapshot, or what was missed since ?since=──▶ following ──reads too slowly──▶ behind ──has read all──▶ joining
  *                                                                                            └──10 s──▶ closed with 4008
  *
- * The last changes of markets are kept for those who come back after a moment. A gap in the numbers means that this
- * instance itself has missed something: everyone gets a snapshot then. A message is made once, whoever gets it; large
+ * The last changes of markets are kept for those who come back after a moment. A snapshot may be ahead of what was heard:
+ * each listener has its own number, hears what follows it, and gets a snapshot where a number is missing. A message is made once, whoever gets it; large
  * audiences are told in pieces, so that a trade need not wait for the last of them.
  */
 import type { Log } from '../../base/log.ts'
@@ -47,6 +47,7 @@ export interface FeedOptions {
 const BEHIND_BYTES = 256 * 1024
 const BEHIND_MS = 10 * SECOND
 const SWEEP_MS = SECOND / 2
+const AGAIN_MS = SECOND / 10
 /** Changes of one market, and markets, that are kept for those who come back. */
 const KEPT = 256
 const KEPT_MARKETS = 2_000
@@ -61,8 +62,11 @@ interface Room {
   >
   /** Messages by the number of their change, oldest first; complete from the first on. */
   kept: { seq: number; texts: readonly string[] }[]
+  /** The last number that was heard; before any was, that of the first snapshot. */
   seq: number | null
   reading: boolean
+  /** What is being read now may be from before something that was missed. */
+  stale: boolean
 }
 
 export function createFeed({ reads, scheduler, log, telemetry }: FeedOptions): Feed {
@@ -86,7 +90,7 @@ export function createFeed({ reads, scheduler, log, telemetry }: FeedOptions): F
       rooms.set(id, known)
       return known
     }
-    const room: Room = { listeners: new Map(), kept: [], seq: null, reading: false }
+    const room: Room = { listeners: new Map(), kept: [], seq: null, reading: false, stale: false }
     rooms.set(id, room)
     if (rooms.size > KEPT_MARKETS) {
       for (const [other, { listeners: theirs }] of rooms) {
@@ -113,13 +117,18 @@ export function createFeed({ reads, scheduler, log, telemetry }: FeedOptions): F
     return true
   }
 
-  function tell(room: Room, texts: readonly string[], seq: number) {
+  function tell(id: MarketId, room: Room, texts: readonly string[], seq: number) {
     const audience = [...room.listeners].filter(([, state]) => state.state === 'following').map(([one]) => one)
     const piece = (from: number) => {
       for (const one of audience.slice(from, from + PIECE)) {
         const state = room.listeners.get(one)
-        if (state?.state === 'following' && send(room, one, texts)) state.since = seq
+        if (state?.state !== 'following' || seq <= state.since!) continue
+        if (seq > state.since! + 1) {
+          state.state = 'joining'
+          state.since = null
+        } else if (send(room, one, texts)) state.since = seq
       }
+      void admit(id, room)
       if (from + PIECE >= audience.length || stopped) return
       const next = scheduler.after(0, () => {
         pending.delete(next)
@@ -145,22 +154,26 @@ export function createFeed({ reads, scheduler, log, telemetry }: FeedOptions): F
     if (room.reading || ![...room.listeners.values()].some((state) => state.state === 'joining')) return
     room.reading = true
     try {
-      const snapshot = await snapshotOf(id)
-      if (stopped) return
+      let snapshot: Awaited<ReturnType<typeof snapshotOf>>
+      do {
+        room.stale = false
+        snapshot = await snapshotOf(id)
+        if (stopped) return
+      } while (room.stale)
       const waiting = [...room.listeners].filter(([, state]) => state.state === 'joining')
       if (snapshot === null) {
         for (const [listener] of waiting) listener.close(4404, 'market_not_found')
         return
       }
       // What was heard while it was read, and is newer, follows it.
-      const newer = room.kept.filter(({ seq }) => seq > snapshot.seq)
-      const complete = newer.length === 0 || newer[0]!.seq === snapshot.seq + 1
-      if (!complete) room.kept = []
-      room.seq = Math.max(room.seq ?? 0, snapshot.seq)
+      const { seq } = snapshot
+      const newer = room.kept.filter((change) => change.seq > seq)
+      if (newer.length > 0 && newer[0]!.seq > seq + 1) return later(id, room)
+      room.seq ??= seq
       for (const [listener, state] of waiting) {
         state.state = 'following'
-        state.since = room.seq
-        send(room, listener, [snapshot.text, ...(complete ? newer.flatMap(({ texts }) => texts) : [])])
+        state.since = newer.at(-1)?.seq ?? seq
+        send(room, listener, [snapshot.text, ...newer.flatMap(({ texts }) => texts)])
       }
     } catch (error) {
       log.warn('a snapshot of a market could not be read', { market: id, error })
@@ -169,6 +182,15 @@ export function createFeed({ reads, scheduler, log, telemetry }: FeedOptions): F
     } finally {
       room.reading = false
     }
+  }
+
+  /** What was read is too old already to be continued. */
+  function later(id: MarketId, room: Room) {
+    const timer = scheduler.after(AGAIN_MS, () => {
+      pending.delete(timer)
+      void admit(id, room)
+    })
+    pending.add(timer)
   }
 
   async function snapshotOf(id: MarketId): Promise<{ seq: number; text: string } | null> {
@@ -217,30 +239,20 @@ export function createFeed({ reads, scheduler, log, telemetry }: FeedOptions): F
     },
     heard(event) {
       const room = roomOf(event.marketId)
-      if (room.seq !== null && event.seq < room.seq) return
+      if (room.seq !== null && event.seq <= room.seq) return
       const texts = messagesOf(event)
-      const last = room.kept.at(-1)
-      if (room.seq !== null && event.seq > room.seq + 1) {
-        // Something was missed: what is kept no longer joins on.
-        room.kept = []
-        for (const state of room.listeners.values()) {
-          state.state = 'joining'
-          state.since = null
-        }
-      }
+      // Where something was missed, what is kept no longer joins on.
+      if (room.seq !== null && event.seq > room.seq + 1) room.kept = []
       room.seq = event.seq
-      // Several things of one change carry one number.
-      if (last?.seq === event.seq)
-        room.kept[room.kept.length - 1] = { seq: event.seq, texts: [...last.texts, ...texts] }
-      else room.kept.push({ seq: event.seq, texts })
+      room.kept.push({ seq: event.seq, texts })
       if (room.kept.length > KEPT) room.kept.shift()
-      tell(room, texts, event.seq)
-      if (room.listeners.size > 0) void admit(event.marketId, room)
+      tell(event.marketId, room, texts, event.seq)
     },
     missed() {
       for (const [id, room] of rooms) {
         room.kept = []
         room.seq = null
+        room.stale = room.reading
         for (const state of room.listeners.values()) {
           if (state.state === 'following') state.state = 'joining'
           state.since = null
