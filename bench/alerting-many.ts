@@ -78,15 +78,36 @@ await often('silencing one of them', async (i) => {
   made.push((await ask('POST', `${API}/silences`, silence('host', `host-${9000 + i}`))).data.id)
 })
 await often('and ending that silence', (i) => ask('DELETE', `${API}/silences/${made[i]}`))
+/** Acknowledges one alert after another until `done`, and says how long they took meanwhile. */
+async function meanwhile(done: () => Promise<boolean>): Promise<string> {
+  const began = performance.now()
+  const waits: number[] = []
+  while (!(await done())) {
+    const since = performance.now()
+    await ask('POST', `${API}/alerts/${ids[300 + waits.length]}/acknowledge`, { acknowledged_by: 'bench' })
+    waits.push(performance.now() - since)
+    await new Promise((go) => setTimeout(go, 50))
+  }
+  const took = ((performance.now() - began) / 1000).toFixed(1)
+  waits.sort((a, b) => a - b)
+  const [half, most] = [0.5, 1].map((q) => (waits[Math.ceil(q * (waits.length - 1))] ?? 0).toFixed(0))
+  return `${took} s, in which acknowledging took p50 ${half} ms, most ${most} ms`
+}
+const activeOnes = async () => (await list('status=active&limit=1')).data.total_count as number
 for (const [what, text] of [
   ['a tenth of them', '.*7'],
   ['all of them', '.*'],
 ]) {
-  const since = performance.now()
+  const before = await activeOnes()
   const { data } = await ask('POST', `${API}/silences`, silence('host', text!, true))
-  const silenced = performance.now()
+  let now = before
+  const settled = async () => {
+    const last = now
+    now = await activeOnes()
+    return now === last && now < before
+  }
+  say(`silencing ${what}: ${await meanwhile(settled)}`)
   await ask('DELETE', `${API}/silences/${data.id}`)
-  const times = [silenced - since, performance.now() - silenced].map((ms) => `${(ms / 1000).toFixed(2)} s`)
-  say(`silencing ${what}, and ending it: ${times.join(', ')}`)
+  say(`ending that: ${await meanwhile(async () => (await list('status=suppressed&limit=1')).data.total_count === 0)}`)
 }
 await platform.remove()

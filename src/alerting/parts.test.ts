@@ -159,6 +159,19 @@ describe('silences', () => {
     const schedule = { cron: '0 2 * * 0', durationMs: HOUR, timeZone: 'Europe/Berlin' }
     expect(new CompiledSilence(silence({ schedule })).state(Date.parse(at))).toBe(state)
   })
+  test('law: a schedule says at any moment what it says to somebody who never asked before', () => {
+    const crons = ['0 2 * * 0', '*/20 * * * *', '30 2 * * *', '0 22 * * 1-5', '0 0 29 2 *', '0 0 31 2 *']
+    const moments = fc.array(fc.integer({ min: Date.UTC(2026, 2, 27), max: Date.UTC(2026, 3, 5) }), { maxLength: 20 })
+    const durations = fc.integer({ min: 1, max: 30 * HOUR })
+    fc.assert(
+      fc.property(fc.constantFrom(...crons), durations, moments, (cron, durationMs, times) => {
+        const schedule = { cron, durationMs, timeZone: 'Europe/Berlin' }
+        const old = new CompiledSilence(silence({ schedule }))
+        for (const now of times) expect(old.state(now)).toBe(new CompiledSilence(silence({ schedule })).state(now))
+      }),
+      { numRuns: 30 },
+    )
+  })
   test('law: a look-up by traits misses no alert that matches', () => {
     const text = fc.string({ unit: fc.constantFrom('a', 'b', '"', '\\', 'é', '😀', '\n', ''), maxLength: 3 })
     const pattern = fc.oneof(text.map(escaped), fc.constantFrom('a.*', 'a|b', '"+', '(?i)A', 'aé?', '.*'))

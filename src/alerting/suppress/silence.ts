@@ -64,6 +64,8 @@ export class CompiledSilence {
   readonly traits: SilenceTraits
   readonly #tests: ((labels: SilenceLabels) => boolean)[]
   readonly #cron: Cron | null
+  /** What the schedule says from `from` to before `until`: to ask it costs too much to be done every second. */
+  #said = { from: 0, until: 0, active: false }
 
   constructor(silence: Silence) {
     this.silence = silence
@@ -84,9 +86,14 @@ export class CompiledSilence {
     if (endedAt !== null || (endsAt !== null && now >= endsAt)) return 'expired'
     if (now < startsAt) return 'pending'
     if (!this.#cron) return 'active'
+    if (now < this.#said.from || now >= this.#said.until) this.#said = this.#ask(this.#cron, schedule!.durationMs, now)
+    return this.#said.active ? 'active' : 'pending'
+  }
+
+  #ask(cron: Cron, durationMs: number, from: Millis) {
     // A start later than `durationMs` ago has not run out.
-    const start = this.#cron.nextRun(new Date(now - schedule!.durationMs))
-    return start !== null && start.getTime() <= now ? 'active' : 'pending'
+    const start = cron.nextRun(new Date(from - durationMs))?.getTime() ?? Number.POSITIVE_INFINITY
+    return start <= from ? { from, until: start + durationMs, active: true } : { from, until: start, active: false }
   }
 }
 
