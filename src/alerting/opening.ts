@@ -6,7 +6,7 @@ import { escalatesAt } from './escalate.ts'
 import { breachTitle, figure, lasting } from './message.ts'
 import type { NoticeAlert } from './notice.ts'
 import { type Alert, toldNothing } from './record.ts'
-import type { Rule } from './rule.ts'
+import { ANOMALY_ALARM, type Rule } from './rule.ts'
 import { render } from './rules/template.ts'
 import type { SilenceLabels } from './suppress/silence.ts'
 
@@ -25,13 +25,15 @@ export interface Opening {
 export function openAlert(opening: Opening): Alert {
   const { rule, labels, seriesKey, deed, escalationMs, now, isTest = false } = opening
   const metricName = rule.metricName
-  const unit = knownMetric(metricName)?.unit ?? ''
+  // A score has no unit, and its limit is not the rule's.
+  const isScore = rule.source.kind === 'anomaly'
+  const unit = isScore ? '' : (knownMetric(metricName)?.unit ?? '')
   const value = finite(deed.value)
   const scope = { labels: toObject(labels), value: deed.value, now }
   const written = Object.entries(rule.annotations).map(([name, text]) => [name, render(text, scope)] as const)
   const annotations = opening.annotations ?? Object.fromEntries(written)
   const extra = Object.entries(rule.extraLabels).map(([name, text]) => [name, render(text, scope)] as const)
-  const threshold = rule.source.kind === 'expr' ? null : rule.threshold
+  const threshold = rule.source.kind === 'expr' ? null : isScore ? ANOMALY_ALARM : rule.threshold
   const title = annotations.summary || breachTitle(rule.name, value, threshold, unit)
   return {
     id: deed.alertId,
@@ -94,7 +96,7 @@ function messageOf(rule: Rule, labels: Labels, value: number | null, unit: strin
     case 'expr':
       return `The expression of ${rule.name} holds${where}, with the value ${shown}${held}.${flapping}`
     case 'anomaly':
-      return `${name}${where} behaves unlike itself: score ${shown}, where 0.5 is an alarm${held}.${flapping}`
+      return `${name}${where} behaves unlike itself: score ${shown}, where ${ANOMALY_ALARM} is an alarm${held}.${flapping}`
     case 'forecast':
       return `${name}${where} is expected to reach ${shown} within ${rule.source.horizonMinutes} minutes, ${COMPARED[rule.condition]} ${limit}${held}.${flapping}`
     case 'threshold':

@@ -2,9 +2,11 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { HOUR, MINUTE, SECOND } from '../base/time.ts'
 import { escalatesAt, rise } from './escalate.ts'
+import { openAlert } from './opening.ts'
 import { RateWindow } from './rate.ts'
 import { type Alert, rankOf, toldNothing } from './record.ts'
 import type { Severity } from './rule.ts'
+import { complete } from './rules/rules.ts'
 import { judge, type Knowledge, type News, stages } from './stages.ts'
 import { admit, flushed, GATHER_MS, hold, newGroup } from './suppress/group.ts'
 import { CompiledSilence, type Silence } from './suppress/silence.ts'
@@ -275,4 +277,19 @@ test('what needs somebody comes first', () => {
     'active info',
     'acknowledged emergency',
   ])
+})
+
+test('an anomaly is shown as a score against its own alarm, whatever the unit of the metric', () => {
+  const draft = {
+    id: 'r',
+    name: 'Odd CPU',
+    description: '',
+    severity: 'warning',
+    metricName: 'system.cpu_usage',
+  } as const
+  const rule = complete({ ...draft, source: { kind: 'anomaly' } }, 0)
+  const deed = { kind: 'opened', alertId: 'a', at: 0, since: 0, value: 0.9, why: 'breach', flapping: false } as const
+  const alert = openAlert({ rule, labels: [], seriesKey: '', deed, escalationMs: 0, now: 0 })
+  expect([alert.title, alert.threshold]).toEqual(['Odd CPU: 0.9, limit 0.5', 0.5])
+  expect(alert.message).toContain('score 0.9, where 0.5 is an alarm')
 })

@@ -21,7 +21,7 @@ export interface LabelMatch {
 export type RuleSource =
   /** The samples of a metric. `change_rate` compares the change per minute over `windowMs`. */
   | { readonly kind: 'threshold' }
-  /** Fires while the metric is anomalous (score at or above 0.5). */
+  /** Fires while the metric is anomalous (score at or above `ANOMALY_ALARM`). */
   | { readonly kind: 'anomaly' }
   /** Fires when the near edge of the forecast's interval breaches, while the forecast has earned its place. */
   | { readonly kind: 'forecast'; readonly horizonMinutes: number }
@@ -30,6 +30,9 @@ export type RuleSource =
    * `everyMs`, at the latest with all others.
    */
   | { readonly kind: 'expr'; readonly expr: string; readonly everyMs?: number }
+
+/** The score from which on a metric counts as anomalous. */
+export const ANOMALY_ALARM = 0.5
 
 export interface Rule {
   readonly id: string

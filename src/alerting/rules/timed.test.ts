@@ -181,6 +181,26 @@ describe('expressions', () => {
   })
 })
 
+test('a rule whose query takes long holds up no other, and rests as long as it took', async () => {
+  const asked: string[] = []
+  const slow = Promise.withResolvers<Evaluated>()
+  const evaluate = (text: string) => {
+    asked.push(text)
+    return text === 'slow' ? slow.promise : Promise.resolve(vector(['a']))
+  }
+  const { timed, told } = running({ source: { kind: 'expr', expr: 'slow' } }, { evaluate })
+  timed.setRule('r2', complete({ ...draft, id: 'r2', source: { kind: 'expr', expr: 'fast' } }, 0))
+  await scheduler.run(3 * MINUTE)
+  expect(asked.filter((text) => text === 'slow').length).toBe(1)
+  expect(asked.filter((text) => text === 'fast').length).toBe(6)
+  expect(told).toEqual(['a opened breach'])
+  slow.resolve(vector([]))
+  await scheduler.run(2 * MINUTE)
+  expect(asked.filter((text) => text === 'slow').length).toBe(1)
+  await scheduler.run(2 * MINUTE)
+  expect(asked.filter((text) => text === 'slow').length).toBeGreaterThan(1)
+})
+
 test('anomalies fire from a score of one half on, and end when they are over', async () => {
   let scores = [
     { labels: of('a'), score: 0.4 },

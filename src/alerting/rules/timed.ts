@@ -13,12 +13,12 @@
 import { messageOf } from '../../base/errors.ts'
 import { newId } from '../../base/id.ts'
 import type { Log } from '../../base/log.ts'
-import type { Cancel, Scheduler } from '../../base/scheduler.ts'
+import { afterInput, type Cancel, type Scheduler } from '../../base/scheduler.ts'
 import type { Millis } from '../../base/time.ts'
 import { MINUTE } from '../../base/time.ts'
 import { type Evaluated, type Labels, labelValue, METRIC_NAME, sortLabels, toObject } from '../../metrics/index.ts'
 import { idle, step, type Watch } from '../alert.ts'
-import { breaches, type Level, type Rule } from '../rule.ts'
+import { ANOMALY_ALARM, breaches, type Level, type Rule } from '../rule.ts'
 import { isPlatform, labelTest, seriesKey, storedMetric } from '../series.ts'
 import type { Change, StoredWatch } from '../wire.ts'
 import { asks, renderAll } from './template.ts'
@@ -64,6 +64,8 @@ const SERIES_MAX = 10_000
 const WRITTEN_MAX = 200
 const GRACE_MS = 2 * MINUTE
 const LOOK_MS = 1000
+/** Rules that are evaluated side by side. */
+const RULES_AT_ONCE = 3
 
 interface Standing {
   readonly labels: Labels
@@ -82,6 +84,7 @@ interface Timed {
   readonly rule: Rule
   readonly standings: Map<string, Standing>
   dueAt: number
+  busy: boolean
   health: RuleHealth
 }
 
@@ -97,7 +100,9 @@ export class TimedRules {
   readonly #rules = new Map<string, Timed>()
   readonly #startedAt: number
   readonly #timer: Cancel
-  #running = false
+  #lanes = 0
+  /** Rules that were due at the last look, the first of them last. */
+  #waiting: Timed[] = []
 
   constructor(options: TimedOptions) {
     this.#options = options
@@ -122,7 +127,7 @@ export class TimedRules {
         .map(({ key, labels, watch, generation }) => [key, { labels, watch, generation, value: Number.NaN }]),
     )
     const health = { lastEvaluation: null, lastError: null, seconds: 0 }
-    this.#rules.set(id, { rule, standings, dueAt: 0, health })
+    this.#rules.set(id, { rule, standings, dueAt: 0, busy: false, health })
   }
 
   setWatch({ rule, key, labels, watch, generation }: StoredWatch): void {
@@ -133,21 +138,52 @@ export class TimedRules {
     return this.#rules.get(id)?.health ?? null
   }
 
-  /** Evaluates what is due, one rule after the other. */
+  /** Evaluates what is due, a few rules side by side: one whose query takes long holds up no other. */
   async run(): Promise<void> {
-    const { scheduler, active, intervalMs, onEvaluated } = this.#options
-    if (this.#running || !active()) return
-    this.#running = true
+    const lanes: Promise<void>[] = []
+    while (this.#lanes < RULES_AT_ONCE) {
+      const first = this.#due()
+      if (!first) break
+      this.#lanes++
+      lanes.push(this.#lane(first))
+    }
+    // Nobody waits for a query: the next look takes what is due then.
+    await Promise.race([Promise.all(lanes), new Promise<void>((go) => afterInput(go))])
+  }
+
+  /** The rule that has been due for longest. */
+  #due(): Timed | null {
+    const { scheduler, active } = this.#options
+    if (!active()) return null
+    const now = scheduler.clock.monotonic()
+    if (this.#waiting.length === 0) {
+      this.#waiting = [...this.#rules.values()]
+        .filter((timed) => !timed.busy && timed.dueAt <= now)
+        .sort((a, b) => b.dueAt - a.dueAt)
+    }
+    for (;;) {
+      const timed = this.#waiting.pop()
+      if (!timed) return null
+      if (!timed.busy && timed.dueAt <= now && this.#rules.get(timed.rule.id) === timed) return timed
+    }
+  }
+
+  async #lane(first: Timed): Promise<void> {
+    const { scheduler, intervalMs, onEvaluated } = this.#options
+    const { clock } = scheduler
     try {
-      for (const timed of [...this.#rules.values()]) {
-        const started = scheduler.clock.monotonic()
-        if (started < timed.dueAt) continue
-        timed.dueAt = started + everyOf(timed.rule, intervalMs())
+      for (let timed: Timed | null = first; timed; timed = this.#due()) {
+        const started = clock.monotonic()
+        timed.busy = true
         await this.#evaluate(timed)
-        onEvaluated(scheduler.clock.now())
+        timed.busy = false
+        // One that takes long rests as long, and leaves room for the others.
+        const ended = clock.monotonic()
+        timed.dueAt = Math.max(started + everyOf(timed.rule, intervalMs()), ended + (ended - started))
+        onEvaluated(clock.now())
       }
     } finally {
-      this.#running = false
+      this.#lanes--
     }
   }
 
@@ -220,7 +256,11 @@ export class TimedRules {
       case 'anomaly': {
         if (!oracles.anomalies) return null
         const scores = watchedOf(rule, await oracles.anomalies(storedMetric(rule)))
-        return scores.map(({ labels, score }) => ({ labels, value: score, level: score >= 0.5 ? 'breach' : 'clear' }))
+        return scores.map(({ labels, score }) => ({
+          labels,
+          value: score,
+          level: score >= ANOMALY_ALARM ? 'breach' : 'clear',
+        }))
       }
       case 'forecast': {
         if (!oracles.forecasts) return null
