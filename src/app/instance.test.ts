@@ -57,6 +57,27 @@ describe.each([
       expect((await world.nobody.ask('GET', '/users/me', undefined, with_(next.access_token))).status).toBe(401)
     })
 
+    test('a market is bound to nothing that can never be asked', async () => {
+      const dora = await world.trader('dora')
+      const market = { title: 'T', question: 'Q?', outcome_a: 'Yes', outcome_b: 'No', category: 'other' }
+      const bind = (expr: string) => {
+        const at = '2099-01-01T00:00:00Z'
+        const binding = { expr, comparison: 'gt', threshold: 1, at }
+        return dora.ask('POST', '/markets', { ...market, closes_at: at, total_liquidity: 100, binding })
+      }
+      for (const [expr, why] of [
+        ['sum(((', 'parse error'],
+        ['nosuch(up)', 'nosuch'],
+        ['up[5m]', 'matrix'],
+        ['"text"', 'string'],
+      ] as const) {
+        const { status, json } = await bind(expr)
+        expect([expr, status, json.error.fields[0].path]).toEqual([expr, 422, 'binding.expr'])
+        expect(json.detail).toContain(why)
+      }
+      expect((await bind('max_over_time(up[5m]) > 0')).status).toBe(201)
+    })
+
     test('a quote is what the trade gets, to the unit, and no other', async () => {
       const id = await openMarketOf(await world.trader())
       const quote = (await alice.ask('GET', `/markets/${id}/quote?outcome=outcome_a&side=buy&amount=12.5`)).data

@@ -160,7 +160,7 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
       routes: [
         ...ownRoutes(telemetry, () => market.commands.connected),
         ...traderRoutes({ accounts: accounts.accounts, market: { desk, reads: market.reads }, clock, log, telemetry }),
-        ...marketRoutes({ desk, reads: market.reads, reading, feed, clock }),
+        ...marketRoutes({ desk, reads: market.reads, reading, feed, clock, checkExpression }),
       ],
       authenticator: accounts.authenticator(identity, clock),
       tickets: createTickets(clock),
@@ -180,6 +180,12 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
     await stop()
     throw error
   }
+}
+
+/** Loaded with the first market that is bound: most instances never see one. */
+const checkExpression = async (text: string) => {
+  const { whyNoValue } = await import('../metrics/index.ts')
+  return whyNoValue(text)
 }
 
 /** Markets that are other than before. */

@@ -11,4 +11,6 @@ export interface MarketRouteDeps {
   readonly reading: Reading
   readonly feed: Feed
   readonly clock: Clock
+  /** Why an expression never gives a value to compare, in a sentence; null when it can. */
+  checkExpression(expr: string): Promise<string | null>
 }

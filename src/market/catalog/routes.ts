@@ -16,7 +16,7 @@ import { disputeJson, heldJson, marketJson, outcomeOf, paging, resolutionOf } fr
 const TAG = 'markets'
 const HOLDINGS_MAX = 500
 
-export function catalogRoutes({ desk, reads, reading, clock }: MarketRouteDeps): Route[] {
+export function catalogRoutes({ desk, reads, reading, clock, checkExpression }: MarketRouteDeps): Route[] {
   const noMarket = () => notFound('market_not_found', 'There is no such market.')
 
   async function present(id: string) {
@@ -122,7 +122,10 @@ export function catalogRoutes({ desk, reads, reading, clock }: MarketRouteDeps):
       body: schema.NewMarket,
       data: schema.Market,
       async handler({ body, principal, claim }) {
-        const done = await desk.submit(principal!, { type: 'create_market', draft: draftOf(body) }, 'market', claim)
+        const draft = draftOf(body)
+        const why = draft.binding && (await checkExpression(draft.binding.expr))
+        if (why !== null) throw invalid([{ path: 'binding.expr', message: `cannot be asked: ${why}` }])
+        const done = await desk.submit(principal!, { type: 'create_market', draft }, 'market', claim)
         const market = marketJson(await present(done.marketId))
         return { status: 201, data: market, message: `The market is open until ${market.closes_at}.` }
       },
