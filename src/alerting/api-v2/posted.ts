@@ -9,7 +9,7 @@
  */
 import { hash } from 'node:crypto'
 import { newId } from '../../base/id.ts'
-import type { Cancel, Scheduler } from '../../base/scheduler.ts'
+import { afterInput, type Cancel, type Scheduler } from '../../base/scheduler.ts'
 import { DAY, MINUTE, type Millis, SECOND } from '../../base/time.ts'
 import { type Label, type Labels, labelValue, sortLabels } from '../../metrics/index.ts'
 import type { Database } from '../../storage/database.ts'
@@ -79,10 +79,19 @@ interface Row {
   readonly generator_url: string
 }
 
+/** A request that is not answered yet; `from`: how many of its alerts are taken. */
+interface Waiting {
+  readonly alerts: readonly PostedAlert[]
+  from: number
+  readonly done: () => void
+  readonly fail: (error: unknown) => void
+}
+
 export function postedAlerts(options: PostedOptions): PostedAlerts {
   const { db, engine, store, scheduler } = options
   const { clock } = scheduler
   const startedAt = clock.now()
+  let waiting: Waiting[] = []
   const rowOf = db.prepare<[string], Row>('SELECT * FROM alert_posted WHERE series = ?')
   const rowOfAlert = db.prepare<[string], Row>('SELECT * FROM alert_posted WHERE alert = ?')
   const put = db.prepare(
@@ -183,16 +192,55 @@ export function postedAlerts(options: PostedOptions): PostedAlerts {
     forget.run(now - KEPT_MS)
   }
 
+  /**
+   * Takes what waits, as one turn that waits for the disk once, and answers. Requests that arrive while a commit holds up
+   * everybody are one turn then, so that a slow disk does not make a queue.
+   */
+  function takeWaiting(): void {
+    const parts: { post: Waiting; until: number }[] = []
+    let room = AT_ONCE
+    for (const post of waiting) {
+      if (room === 0) break
+      const until = Math.min(post.alerts.length, post.from + room)
+      room -= until - post.from
+      parts.push({ post, until })
+    }
+    const takeParts = (some: typeof parts) => {
+      const now = clock.now()
+      engine.posted((posting) => {
+        for (const { post, until } of some)
+          for (const alert of post.alerts.slice(post.from, until)) take(alert, posting, now)
+      })
+      for (const { post, until } of some) post.from = until
+    }
+    try {
+      takeParts(parts)
+    } catch (error) {
+      // What is wrong with one is no answer to the others.
+      for (const part of parts) {
+        try {
+          if (parts.length === 1) throw error
+          takeParts([part])
+        } catch (own) {
+          part.post.from = part.post.alerts.length
+          part.post.fail(own)
+        }
+      }
+    }
+    const through = waiting.filter(({ alerts, from }) => from === alerts.length)
+    waiting = waiting.filter(({ alerts, from }) => from < alerts.length)
+    for (const { done } of through) done()
+    if (waiting.length > 0) scheduler.after(0, takeWaiting)
+  }
+
   const timer: Cancel = scheduler.every(5 * SECOND, look)
   return {
-    async post(alerts) {
-      for (let i = 0; i < alerts.length; i += AT_ONCE) {
-        if (i > 0) await new Promise<void>((resolve) => scheduler.after(0, resolve))
-        const now = clock.now()
-        engine.posted((posting) => {
-          for (const alert of alerts.slice(i, i + AT_ONCE)) take(alert, posting, now)
-        })
-      }
+    post(alerts) {
+      if (alerts.length === 0) return Promise.resolve()
+      return new Promise((done, fail) => {
+        waiting.push({ alerts, from: 0, done, fail })
+        if (waiting.length === 1) afterInput(takeWaiting)
+      })
     },
     facts(alert) {
       const row = alert.ruleId.startsWith(POSTED) ? rowOfAlert.get(alert.id) : undefined
