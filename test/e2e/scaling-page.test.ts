@@ -129,6 +129,7 @@ describe.skipIf(chromium === null)('the pages of scaling', () => {
     await page.waitForSelector('#h-became')
     const text = await page.locator('main').innerText()
     expect(text).toMatch(/web: \d to \d/)
+    expect(text).toContain('Demand and capacity around it')
     expect(text).toContain('taken by the provider')
     expect(text).toMatch(/web_requests_per_second\s+\d/)
     expect(text).toContain('web_throughput version 1')

@@ -4,6 +4,7 @@ import { Problem, useAsked } from '../asked.tsx'
 import { formatExact, formatNumber, hhmmss, moment, short } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import { now } from '../live.ts'
+import { Around } from './around.tsx'
 import { API, type Decision, type Trace } from './types.ts'
 
 const ICON = { scale_up: 'up', scale_down: 'down', maintain: 'flat' } as const
@@ -93,7 +94,7 @@ export function Explained({ decision }: { decision: Decision }) {
                 <td>{one.by}</td>
                 <td class="soft">
                   {one.reason}
-                  {!one.counted && ' (shown only)'}
+                  {!one.counted && !one.reason.includes('for show') && ' (shown only)'}
                 </td>
                 <td class="n">
                   {one.wanted === largest && one.counted ? <b class="strong">{one.wanted}</b> : one.wanted}
@@ -182,6 +183,7 @@ export function DecisionPage({ id }: { id: string }) {
         </div>
         <Explained decision={trace} />
       </section>
+      <Around trace={trace} />
       <div class="cols even">
         <section class="panel" aria-labelledby="h-became">
           <div class="panel-head">

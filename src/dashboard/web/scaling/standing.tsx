@@ -84,7 +84,9 @@ function sentenceOf(summary: Summary): { icon: IconName; colour: string; text: s
     }
   }
   if (provider.state === 'degraded') {
-    return { icon: 'warning', colour: 'sev-warning', text: provider.detail ?? 'The provider does not answer.' }
+    const why = provider.detail ?? 'The provider does not answer'
+    const text = `${why.charAt(0).toUpperCase()}${why.slice(1)}${why.endsWith('.') ? '' : '.'}`
+    return { icon: 'warning', colour: 'sev-warning', text }
   }
   if (wanted !== null && ready < wanted) {
     const soon = !summary.ready_in || summary.ready_in < 1 ? '' : `; ready in about ${short(summary.ready_in * 1000)}`
@@ -178,9 +180,13 @@ function Facts({ summary }: { summary: Summary | null }) {
           </small>
         </b>
         <span>
-          {demand !== null && held !== null && held > 0
-            ? `${formatNumber((100 * demand) / held, '%')}${NARROW}% of measured capacity`
-            : 'what one instance holds is being learnt'}
+          {held === null
+            ? 'what one instance holds is being learnt'
+            : demand === null
+              ? 'no fresh sample of it'
+              : held > 0
+                ? `${formatNumber((100 * demand) / held, '%')}${NARROW}% of measured capacity`
+                : 'nothing is ready'}
         </span>
       </div>
       <div class="fact">
