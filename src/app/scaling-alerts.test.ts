@@ -52,7 +52,7 @@ test('a provider that fails for long is an alert of its target, repeated while i
     severity: 'warning',
     target: 'web',
   })
-  expect(open()[0]!.annotations.description).toContain('connection refused')
+  expect(open()[0]!.annotations.description).toContain('Connection refused. Scaling')
   // Nobody repeating it for five minutes would end it.
   const before = open().length
   await scheduler.run(5 * MINUTE)

@@ -23,6 +23,7 @@ export interface ScalingAlertsOptions {
 }
 
 export const SCALING_ALERT = 'scaling_driver_failing'
+const sentence = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`
 const LOOK_MS = 5 * SECOND
 /** A provider that is back by then is not worth waking somebody. */
 const HOLD_MS = 30 * SECOND
@@ -61,7 +62,7 @@ export function scalingAlerts({ manager, posted, scheduler, log }: ScalingAlerts
     const labels: Label[] = [['alertname', SCALING_ALERT], PLATFORM_LABEL, ['severity', 'warning'], ['target', target]]
     const annotations = {
       summary: `${target} cannot be scaled as it should`,
-      description: `${problem} Scaling tries again by itself; until then ${target} keeps the instances it has.`,
+      description: `${sentence(problem)} Scaling tries again by itself; until then ${target} keeps the instances it has.`,
     }
     return posted.post([{ labels: sortLabels(labels), annotations, startsAt, endsAt, generatorUrl: '' }])
   }

@@ -11,7 +11,7 @@ import { PLATFORM_LABEL } from '../metrics/index.ts'
 import { type Graded, gradeDecision } from './grade.ts'
 import type { DecideSettings, Policy } from './model.ts'
 import { combineOf, expressionOf, type ScalingSources } from './observe.ts'
-import { serviceOf } from './service.ts'
+import { fitService, type Service, serviceOf } from './service.ts'
 import { type HistoryRow, type Simulation, simulate } from './simulate.ts'
 import type { ScalingStore, StoredDecision } from './store.ts'
 import type { TargetSettings } from './targets.ts'
@@ -71,12 +71,15 @@ export function stepOf(spanMs: Millis, cycleMs: Millis): Millis {
 export interface SimulationRequest {
   readonly rows: readonly HistoryRow[]
   readonly settings: DecideSettings
+  /** What was learnt of the service as it ran, for a history that does not tell it; null: nothing yet. */
+  readonly known: Service | null
 }
 
 /** In the thread. A history that does not tell enough is an answer, not a fault. */
-export function runSimulation({ rows, settings }: SimulationRequest): Simulation | { readonly why: string } {
+export function runSimulation({ rows, settings, known }: SimulationRequest): Simulation | { readonly why: string } {
   try {
-    return simulate(rows, settings)
+    const service = fitService(rows, settings.target.limitMs) ?? known
+    return simulate(rows, settings, service === null ? {} : { service })
   } catch (error) {
     const why = messageOf(error)
     if (why.startsWith('history: ')) return { why: why.slice('history: '.length) }

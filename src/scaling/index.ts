@@ -13,6 +13,7 @@ import type { DecideSettings, Policy } from './model.ts'
 import type { ScalingSources } from './observe.ts'
 import { openPolicies, type Policies } from './policies.ts'
 import { type Recommendation, recommend } from './recommend.ts'
+import { serviceOf } from './service.ts'
 import type { Simulation } from './simulate.ts'
 import { openScalingStore, type ScalingStore, type StoredDecision } from './store.ts'
 import { type TargetSettings, withMarket } from './targets.ts'
@@ -97,7 +98,8 @@ export function startScaling(options: ScalingOptions): Scaling {
     const stepMs = stepOf(until - since, config().evaluationInterval * SECOND)
     const from = Math.ceil(since / stepMs) * stepMs
     const rows = await historyOf(target, settings.policies, options.sources, from, until, stepMs)
-    return play({ rows, settings: { ...settings, pause: null, hold: null, cycleMs: stepMs } })
+    const known = serviceOf(manager.state(target.name).planner.capacity, target.limitMs)
+    return play({ rows, known, settings: { ...settings, pause: null, hold: null, cycleMs: stepMs } })
   }
   return {
     manager,

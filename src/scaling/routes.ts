@@ -142,7 +142,7 @@ function engineRoutes(deps: ScalingRoutesDeps): Route[] {
   }
 
   function figures(view: TargetView, now: Millis) {
-    const { taken, successful, failed, averageMs } = store.figures(now - PERIOD_MS)
+    const { taken, successful, failed, averageMs } = store.figures(view.target.name, now - PERIOD_MS)
     const { cost, baseline_cost } = usage(view, now - PERIOD_MS, now)
     return {
       scaling_actions_taken: taken,

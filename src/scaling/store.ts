@@ -236,17 +236,17 @@ export function openScalingStore(db: Database) {
       return this.decisions({ target, limit: 1 })[0] ?? null
     },
 
-    /** Actions that were carried out, or failed, since a moment. */
-    figures(since: Millis): ScalingFigures {
+    /** Actions on a target that were carried out, or failed, since a moment. */
+    figures(target: string, since: Millis): ScalingFigures {
       const rows = db
-        .prepare<[number], { status: string; n: number; ms: number | null }>(
+        .prepare<[string, number], { status: string; n: number; ms: number | null }>(
           `SELECT s.status AS status, count(*) AS n, avg(s.at - d.at) AS ms FROM scaling_steps s
            JOIN scaling_decisions d ON d.id = s.decision
-           WHERE s.at >= ? AND s.status IN ('done', 'failed') AND d.action <> 'maintain'
+           WHERE d.target = ? AND s.at >= ? AND s.status IN ('done', 'failed') AND d.action <> 'maintain'
              AND s.id = (SELECT max(id) FROM scaling_steps WHERE decision = s.decision)
            GROUP BY s.status`,
         )
-        .all(since)
+        .all(target, since)
       const of = (status: string) => rows.find((row) => row.status === status)
       const successful = of('done')?.n ?? 0
       const failed = of('failed')?.n ?? 0
