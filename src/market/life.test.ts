@@ -382,6 +382,26 @@ describe('resolution', () => {
     expect(money(ben)).toBe(before + 30n * CREDIT)
   })
 
+  it('own liquidity that comes back as winnings is no profit either', () => {
+    const id = create({ feeRate: 0n })
+    does('trade', trade(ann, id, 'buy', 0, 100n))
+    const before = 1_000n * CREDIT
+    now = CLOSES
+    does('resolved', resolve(ann, id, 0))
+    // Nobody else was there: all that the shares brought was the creator's own.
+    expect(money(ann)).toBe(before)
+    expect(books.account(ann)).toMatchObject({ profit: 0n, resolvedMarkets: 1, wonMarkets: 0 })
+    // What others lost to it is.
+    now = DAY
+    const other = create({ feeRate: 0n })
+    const { value } = does('trade', trade(ben, other, 'buy', 1, 50n)).trade
+    does('trade', trade(ann, other, 'buy', 0, 100n))
+    now = CLOSES
+    does('resolved', resolve(ann, other, 0))
+    expect(books.account(ann)).toMatchObject({ profit: value, wonMarkets: 1 })
+    expect(money(ann)).toBe(before + value)
+  })
+
   it('an administrator resolves at any time; open orders are given back', () => {
     const id = create()
     const order = orderOf(limitOrder(ben, id, 'buy', 0, 10n, 400_000n))

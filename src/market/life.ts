@@ -449,7 +449,8 @@ function poolOf(books: Books, market: MarketRow): Money {
 
 /**
  * Pays a resolved market out of its escrow, once: holders, rounding to the house, the rest to the creator. Shares are given
- * back to their market, figures and scores are closed.
+ * back to their market, figures and scores are closed. What a creator won in an own market is a profit only beyond what its
+ * maker lost: the rest is own liquidity that came back.
  */
 function payOut(on: Deciding, market: Draft<MarketRow>): void {
   const { books, changes, now } = on
@@ -460,6 +461,7 @@ function payOut(on: Deciding, market: Draft<MarketRow>): void {
   for (const [userId, amount] of due.perUser)
     changes.money('escrow', id, 'available', userId, amount, isVoid ? 'refund' : 'payout', belongs)
   changes.money('escrow', id, 'fees', id, due.rounding, 'rounding', belongs)
+  const makersLoss = market.draft.liquidity - market.escrow
   changes.money('escrow', id, 'available', market.creatorId, market.escrow, 'liquidity_back', belongs)
   const refunds = new Map(due.perUser)
   const users = new Map<UserId, HoldingRow[]>()
@@ -482,10 +484,23 @@ function payOut(on: Deciding, market: Draft<MarketRow>): void {
     }
     holding.cost = 0n
   }
-  if (resolution?.kind === 'outcome')
-    for (const [userId, holdings] of users) score(changes, userId, id, holdings, resolution.outcome, now)
+  if (resolution?.kind === 'outcome') {
+    const { outcome } = resolution
+    for (const [userId, holdings] of users) {
+      let profit = 0n
+      for (const holding of holdings) profit += holding.realized
+      const own = userId === market.creatorId ? smaller(profit, makersLoss) : 0n
+      if (own > 0n) {
+        changes.account(userId).profit -= own
+        changes.profit({ userId, marketId: id, outcome, kind: 'payout', amount: -own, tradeId: null, at: now })
+      }
+      score(changes, userId, id, holdings, profit - (own > 0n ? own : 0n), outcome, now)
+    }
+  }
   market.paidAt = now
 }
+
+const smaller = (a: Money, b: Money): Money => (a < b ? a : b)
 
 /** A void market leaves the profits; the refund of a user stands with the first of its holdings that has shares. */
 function voidHolding(changes: Changes, holding: Draft<HoldingRow>, held: bigint, refunds: Map<UserId, Money>): void {
@@ -504,16 +519,15 @@ function score(
   userId: UserId,
   marketId: MarketId,
   holdings: readonly HoldingRow[],
+  profit: Money,
   winner: number,
   now: Millis,
 ): void {
   let trades = 0
-  let profit = 0n
   let weight = 0
   let errors = 0
   for (const holding of holdings) {
     trades += holding.trades
-    profit += holding.realized
     const shares = Number(holding.bought + holding.sold)
     if (shares === 0) continue
     const price = Number(holding.paid + holding.received) / (shares * PAYOUT)
