@@ -39,6 +39,8 @@ export const WEIGH = {
   drainSteps: 2,
   /** What is started is not removed at once: its pay beside the start-up time, ms of an instance. */
   heldAfterStartMs: 900_000,
+  /** What starting again costs beside its time: cold caches, connections that move; ms of an instance. */
+  againMs: 10_000,
 }
 
 /** Expected cost of a step with `n` serving: `costs[n - from]`. */
@@ -93,7 +95,9 @@ export function weigh(dists: readonly Ahead[], w: Weighing): Weighed {
     if (d.steps > w.startUpSteps + 1 && d.steps > 8) continue
     top = Math.max(top, Math.ceil((w.unlink(d.z + 8 * d.sigma) + extraAt(d.steps)) / (w.rate * w.knee)))
   }
-  top = Math.max(base, w.min, Math.min(w.max, top, 4 * base + 10))
+  // Weighed as if twice as many could be had: where even the most is too few, money would say that none is worth it.
+  const most = Math.max(base, w.min, Math.min(w.max, 4 * base + 10))
+  top = Math.max(base, w.min, Math.min(top, 2 * most))
   const from = Math.min(w.min, base)
   const H = t.horizon
   const at = dists.map((d) => expectedCosts(d, w, extraAt(d.steps), from, top, t))
@@ -148,29 +152,30 @@ export function weigh(dists: readonly Ahead[], w: Weighing): Weighed {
       bestUp = n
     }
   }
-  if (bestUp > base) return { wanted: bestUp, gain: bestGain, needed: cheapest }
+  if (bestUp > base) return { wanted: Math.min(bestUp, most), gain: bestGain, needed: cheapest }
 
-  // Down.
-  let bestDown = base
-  for (let n = base - 1; n >= w.min; n--) {
+  // Down, one at a time, as long as holding the last one until it is needed again costs more than starting it again.
+  // What is needed at every step until a start would be ready stays.
+  const stays = cheapest.reduce((least, p) => (p.steps <= lead ? Math.min(least, p.instances) : least), base)
+  let down = base
+  let saved = 0
+  for (let n = base - 1; n >= Math.max(w.min, stays); n--) {
     let hold = Infinity
     let sum = 0
     let run = 0
     let again = 0
     for (let h = 1; h <= H; h++) {
-      const d = net(h, base) - net(h, n)
+      const d = net(h, n + 1) - net(h, n)
       sum += d
       hold = Math.min(hold, sum)
       if (h >= lead) {
         run = Math.min(0, run) + d
-        again = Math.min(again, run + w.startUpSteps * c * (base - n))
+        again = Math.min(again, run + (w.startUpSteps + t.againMs / w.stepMs) * c)
       }
     }
-    const gain = hold - again
-    if (gain > bestGain) {
-      bestGain = gain
-      bestDown = n
-    }
+    if (hold <= again) break
+    saved += hold - again
+    down = n
   }
-  return { wanted: bestDown, gain: bestGain, needed: cheapest }
+  return { wanted: down, gain: saved, needed: cheapest }
 }
