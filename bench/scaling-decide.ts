@@ -15,7 +15,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Random, seededRandom } from '../src/base/random.ts'
 import { DAY } from '../src/base/time.ts'
-import { settingsFrom } from '../src/cli/engine-scale.ts'
+import { settingsFrom } from '../src/scaling/plain.ts'
 import { CAPACITY, responseAt } from '../src/scaling/planner/capacity.ts'
 import { TUNING } from '../src/scaling/planner/forecast.ts'
 import { PLANNER } from '../src/scaling/planner/planner.ts'
@@ -66,7 +66,9 @@ const PARTS: readonly Change[] = [
   { name: 'plan: a backlog is not looked at', apply: () => { WEIGH.drainSteps = 1e9 } },
   { name: 'knee: never fitted', apply: () => { CAPACITY.fitAfter = Infinity } },
   { name: 'proof over 5 min', apply: () => { PROOF.windowMinMs = 300_000 } },
-  { name: 'no plan: CPU policy alone', apply: () => { PLANNER.earnedAfter = Infinity } },
+  { name: 'plan: starting again costs its time only', apply: () => { WEIGH.againMs = 0 } },
+  { name: 'forecast: never weighed against "as now"', apply: () => { TUNING.stack = false } },
+  { name: 'no forecast: "as now" always', apply: () => { PLANNER.earnedAfter = Infinity } },
 ]
 
 const CONSTANTS: readonly (readonly [string, Record<string, unknown>, string])[] = [
@@ -79,7 +81,9 @@ const CONSTANTS: readonly (readonly [string, Record<string, unknown>, string])[]
   ['holdInstance', PLANNER, 'holdInstanceMs'],
   ['giveBack', PLANNER, 'giveBack'],
   ['heldAfterStart', WEIGH, 'heldAfterStartMs'],
+  ['again', WEIGH, 'againMs'],
   ['overloadFollows', WEIGH, 'overloadFollows'],
+  ['worthHalfLife', TUNING, 'worthHalfLifeMs'],
   ['rateMemory', CAPACITY, 'rateMemory'],
 ]
 

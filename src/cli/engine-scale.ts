@@ -6,22 +6,14 @@
  *    "api_response_time_ms":52,"requests_per_second":123},"config":{"step_s":15,"startup_delay_s":60,…}}
  *   {"target":3,"action":"scale_up","trigger":"predictive","reason":"From 2 up to 3 instances: …"}
  *
- * The first line carries `config`; another target is another process. The policies agree to fewer whenever CPU
- * leaves room, so that the plan is the floor. A line that cannot be read gives {"error": …}.
+ * The first line carries `config`; another target is another process. A line that cannot be read is
+ * answered with {"error": "one sentence"}, changes nothing, and makes the exit code 1 in the end.
  */
 import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
 import { messageOf } from '../base/errors.ts'
 import { SECOND } from '../base/time.ts'
-import {
-  carriedOut,
-  type DecideSettings,
-  decide,
-  newState,
-  type Observation,
-  type Policy,
-  type ScalerState,
-} from '../scaling/index.ts'
+import { carriedOut, decide, newState, type Observation, type ScalerState, settingsFrom } from '../scaling/index.ts'
 
 export function engineScaleCommand(program: Command): void {
   const engine =
@@ -44,7 +36,9 @@ async function run(): Promise<void> {
   const engine = scaleEngine()
   for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
     if (line.trim() === '') continue
-    if (!process.stdout.write(`${JSON.stringify(engine(line))}\n`)) {
+    const answer = engine(line)
+    if ('error' in answer) process.exitCode = 1
+    if (!process.stdout.write(`${JSON.stringify(answer)}\n`)) {
       await new Promise((resolve) => process.stdout.once('drain', resolve))
     }
   }
@@ -56,7 +50,7 @@ export function scaleEngine(): (line: string) => object {
   let settings = settingsFrom({})
   return (line) => {
     try {
-      const raw: unknown = JSON.parse(line)
+      const raw = parsed(line)
       if (typeof raw !== 'object' || raw === null) throw new Error('expected a JSON object')
       const request = raw as Record<string, unknown>
       if (request.config !== undefined) settings = settingsFrom(request.config)
@@ -71,11 +65,21 @@ export function scaleEngine(): (line: string) => object {
   }
 }
 
+/** Undefined when it is no JSON. */
+function parsed(line: string): unknown {
+  try {
+    return JSON.parse(line)
+  } catch {
+    return undefined
+  }
+}
+
 function observationFrom(request: Record<string, unknown>): { seen: Observation; now: number } {
   const { t, instances_ready: ready, instances_starting: starting, metrics } = request
   if (!isNumber(t)) throw new Error('t: expected seconds')
-  if (!isCount(ready)) throw new Error('instances_ready: expected a whole number')
-  if (starting !== undefined && !isCount(starting)) throw new Error('instances_starting: expected a whole number')
+  if (!isCount(ready)) throw new Error(`instances_ready: expected a whole number up to ${COUNT_MAX}`)
+  if (starting !== undefined && !isCount(starting))
+    throw new Error(`instances_starting: expected a whole number up to ${COUNT_MAX}`)
   const values = (typeof metrics === 'object' && metrics !== null ? metrics : {}) as Record<string, unknown>
   const read = (name: string) => (isNumber(values[name]) ? values[name] : null)
   const cpu = read('cpu_usage')
@@ -99,75 +103,8 @@ function observationFrom(request: Record<string, unknown>): { seen: Observation;
   }
 }
 
-/** Settings as the first line of `engine scale` carries them; what is left out has a default. */
-export function settingsFrom(raw: unknown): DecideSettings {
-  const config = (typeof raw === 'object' && raw !== null ? raw : {}) as Record<string, unknown>
-  const read = (name: string, without: number) => {
-    const value = config[name]
-    if (value === undefined) return without
-    if (!isNumber(value) || value < 0) throw new Error(`config.${name}: expected a number of 0 or more`)
-    return value
-  }
-  const min = Math.floor(read('min_instances', 1))
-  const max = Math.max(min, Math.floor(read('max_instances', 100)))
-  const cycleMs = Math.round(read('step_s', 0) * SECOND)
-  return {
-    ...(cycleMs > 0 ? { cycleMs } : {}),
-    globalMin: min,
-    globalMax: max,
-    pause: null,
-    hold: null,
-    target: {
-      name: 'engine',
-      driver: 'process',
-      minInstances: min,
-      maxInstances: max,
-      limitMs: read('slo_ms', 100),
-      startUpMs: read('startup_delay_s', 60) * SECOND,
-      demand: 'application.requests_per_second',
-      cpu: 'system.cpu_usage',
-      responseTime: 'application.api_response_time',
-      economics: {
-        pricePerInstanceHour: read('price_per_instance_hour', 0.1),
-        slowPerMillion: read('slow_per_million', 5),
-        lostPerMillion: read('lost_per_million', 50),
-        currency: null,
-      },
-      schedules: [],
-      events: [],
-    },
-    policies: [
-      // The plan may go as far as it likes at once; CPU alone, should the plan be too low, goes in steps of a half.
-      policy('plan_scaling', min, max, { scaleUpThreshold: 100, maxStepUp: max, predictive: 'scale' }),
-      policy('cpu_scaling', min, max, { scaleUpThreshold: 95, maxStepUp: '50%', predictive: 'off' }),
-    ],
-  }
-}
-
-function policy(
-  name: string,
-  min: number,
-  max: number,
-  over: Pick<Policy, 'scaleUpThreshold' | 'maxStepUp' | 'predictive'>,
-): Policy {
-  return {
-    name,
-    target: 'engine',
-    metricName: 'system.cpu_usage',
-    scaleDownThreshold: 90,
-    minInstances: min,
-    maxInstances: max,
-    cooldownPeriod: 0,
-    enabled: true,
-    breachFor: 0,
-    clearFor: 0,
-    maxStepDown: max,
-    onMissingMetric: 'hold',
-    fallbackInstances: null,
-    version: 1,
-    ...over,
-  }
-}
-
 const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value)
-const isCount = (value: unknown): value is number => Number.isInteger(value) && (value as number) >= 0
+/** More than anybody runs: arithmetic over counts is to end. */
+const COUNT_MAX = 100_000
+const isCount = (value: unknown): value is number =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) <= COUNT_MAX

@@ -11,9 +11,15 @@ import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { InvalidArgumentError } from 'commander'
 import { fromIso, toIso } from '../base/time.ts'
-import { type DecideSettings, type HistoryRow, type Simulation, simulate, type Totals } from '../scaling/index.ts'
+import {
+  type DecideSettings,
+  type HistoryRow,
+  type Simulation,
+  settingsFrom,
+  simulate,
+  type Totals,
+} from '../scaling/index.ts'
 import { type ClientOptions, withClient, withClientOptions } from './client.ts'
-import { settingsFrom } from './engine-scale.ts'
 import { say, table } from './say.ts'
 
 interface Options extends ClientOptions {
@@ -70,7 +76,7 @@ Examples:
 
 async function run(options: Options): Promise<void> {
   if (options.csv === undefined) return askPlatform(options)
-  const rows = readHistory(readFileSync(options.csv, 'utf8'), options.csv)
+  const rows = readHistory(textOf(options.csv), options.csv)
   const settings: DecideSettings = settingsFrom({
     startup_delay_s: options.startUp,
     slo_ms: options.limit,
@@ -89,6 +95,15 @@ async function run(options: Options): Promise<void> {
   })
   if (options.json) return say(JSON.stringify(summaryOf(result)))
   print(result, options.decisions ?? false)
+}
+
+function textOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'unknown error'
+    throw new Error(`${file} cannot be read: ${code === 'ENOENT' ? 'there is no such file' : code}`)
+  }
 }
 
 async function askPlatform(options: Options): Promise<void> {

@@ -262,8 +262,7 @@ function winnerOf(
     first = false
   })
   for (const p of floors) {
-    if (p.counted && p.wanted > best.wanted)
-      best = { ...p, confidence: p.trigger === 'predictive' ? planConfidence : 1 }
+    if (p.counted && p.wanted > best.wanted) best = { ...p, confidence: p.by === 'plan' ? planConfidence : 1 }
   }
   return best
 }
@@ -335,12 +334,15 @@ function eventFloors(
   })
 }
 
-/** The plan as a proposal. It counts when a policy lets it and its forecast has earned its place; as a floor only. */
+/**
+ * The plan as a proposal: a floor, that counts when a policy lets it. Made of a forecast that has earned its place it is
+ * predictive; made of "as now" it reacts as policies do, in what an instance is known to hold.
+ */
 function planOf(planned: Planned, policies: readonly Policy[], base: number, held: Held[]): Proposal[] {
   const { plan } = planned
   const leading = policies.find((p) => p.predictive === 'scale')
   if (plan === null || !policies.some((p) => p.predictive !== 'off')) return []
-  const counted = leading !== undefined && plan.earned
+  const counted = leading !== undefined
   let { wanted } = plan
   if (counted && wanted > base) {
     const most = Math.max(base, Math.min(leading.maxInstances, base + stepUp(base, leading.maxStepUp)))
@@ -350,8 +352,9 @@ function planOf(planned: Planned, policies: readonly Policy[], base: number, hel
       wanted = most
     }
   }
-  const note = plan.earned ? '' : ' (for show: the forecast has not earned its place)'
-  return [{ by: 'plan', wanted, trigger: 'predictive', why: plan.why + note, inputs: plan.inputs, counted }]
+  const trigger = plan.earned ? 'predictive' : 'reactive'
+  const note = plan.earned ? '' : ' (as now: the forecast has not earned its place)'
+  return [{ by: 'plan', wanted, trigger, why: plan.why + note, inputs: plan.inputs, counted }]
 }
 
 function expectedOf(planned: Planned, seen: Observation, settings: DecideSettings, base: number, wanted: number) {

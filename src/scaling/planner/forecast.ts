@@ -5,12 +5,16 @@
  *   demand ─link─▶ z ─▶ features: changes of the last steps, distance to slow means, daily and weekly shape
  *                         │  for each horizon h: recursive least squares with forgetting
  *                         ▼
- *   z(t+h) = z(t) + w_h · x_h(t) + σ_h(t) · e      e: histogram of past standardised misses, heavy-tailed at first
+ *   z(t+h) = z(t) + g_h · w_h · x_h(t) + σ_h(t) · e      e: histogram of past standardised misses, heavy-tailed at first
+ *
+ * g_h, within 0 and 1, is how much of the regression its latest predictions were worth: a shape that is noise fades to
+ * "as now" by itself. Who else forecasts (`heard`) is mixed in by what it would have mended. Beside it "as now" keeps a
+ * distribution of its own misses, for when the forecast has not earned its place.
  *
  * σ_h is local: what was missed lately and what is missed on the whole. The link is a logarithm with a small offset:
  * demand grows and shrinks by ratios, and may be 0. Everything is plain JSON; `learn` returns a new model.
  */
-import { DAY, type Millis } from '../../base/time.ts'
+import { DAY, HOUR, type Millis } from '../../base/time.ts'
 
 /** Horizons in steps: dense where a start-up time usually ends, sparse where only "will it be needed soon" matters. */
 export const HORIZONS = [1, 2, 3, 5, 8, 13, 21, 34] as const
@@ -39,6 +43,9 @@ export const TUNING = {
   hourMemory: 0.9,
   shapeFirst: 0.5,
   useProfile: true,
+  /** Weighs the regression against "as now", and others' forecasts, by what they were worth within this time. */
+  worthHalfLifeMs: 6 * HOUR,
+  stack: true,
 }
 export type Tuning = typeof TUNING
 
@@ -53,12 +60,19 @@ const LAGS: readonly (readonly [number, number])[] = [
 ]
 const LAG_LAST = 8
 const MOVES_MS = [60_000, 10 * 60_000, DAY]
-/** Shapes: the day in five minutes and in single ones, the hour in minutes around its own mean. */
+/**
+ * Shapes: the day in five minutes and in single ones, the hour in minutes around its own mean, and by how much each hour
+ * of the week stands apart from the day's.
+ */
 const SHAPES = [
   { periodMs: DAY, bins: 288 },
   { periodMs: DAY, bins: 1440 },
-  { periodMs: 3_600_000, bins: 60 },
+  { periodMs: HOUR, bins: 60 },
+  { periodMs: 7 * DAY, bins: 168 },
 ] as const
+const [HOURLY, WEEKLY] = [2, 3]
+/** A week that was seen once is an accident. */
+const WEEKLY_AFTER_MS = 14 * DAY
 const FIXED = 1 + LAGS.length + MEANS_MS.length
 /** Features that depend on the horizon: profile ahead against now, and now against its own mean. */
 const AHEAD = 5
@@ -70,18 +84,31 @@ const E_STEP = 0.25
 export const E_BINS = (2 * E_MAX) / E_STEP + 1
 export const eOf = (bin: number) => -E_MAX + bin * E_STEP
 
-interface Regression {
+/** Mean squares of misses, and their histogram in units of σ. */
+interface Misses {
+  local: number
+  long: number
+  misses: number[]
+}
+
+/** Sums of a regression through the origin: what came against what was said, in units of σ. */
+interface Worth {
+  xy: number
+  xx: number
+}
+
+interface Regression extends Misses {
   /** Weights, and the inverse of the weighted covariance (full, row by row). */
   w: number[]
   p: number[]
-  local: number
-  long: number
   /** Regression of the logarithm of what is missed. */
   sw: number[]
   sp: number[]
   /** Weight behind the variances and the histogram. */
   seen: number
-  misses: number[]
+  own: Worth
+  heard: Worth
+  asNow: Misses
 }
 
 /** Mean of z in each part of a period, periods fading; empty until the first part is complete. */
@@ -100,6 +127,10 @@ export interface DemandModel {
   z: number[]
   /** Features at the newest LAST_HORIZON steps, oldest first. */
   x: number[][]
+  /** What others said at the newest LAST_HORIZON steps, on the link's scale, for each horizon; null when nothing. */
+  heard: ((number | null)[] | null)[]
+  /** When the first sample came: shapes of a week need two. */
+  since: Millis | null
   shapes: Shape[]
   regressions: Regression[]
   /** Steps without a gap so far. */
@@ -117,6 +148,8 @@ export function newDemandModel(stepMs: number): DemandModel {
     means: [],
     z: [],
     x: [],
+    heard: [],
+    since: null,
     shapes: SHAPES.map(() => ({ bins: [], now: { bin: -1, sum: 0, count: 0 } })),
     regressions: HORIZONS.map(() => ({
       w: firstWeights(),
@@ -127,15 +160,22 @@ export function newDemandModel(stepMs: number): DemandModel {
       sp: identity(SCALE, 1 / TUNING.scaleRidge),
       seen: 0,
       misses: heavyTailed(),
+      own: { xy: 0, xx: 0 },
+      heard: { xy: 0, xx: 0 },
+      asNow: { local: 0, long: 0, misses: heavyTailed() },
     })),
     run: 0,
     moves: [0, 0, 0],
   }
 }
 
+/** Whether a stored model has everything that this code learns; one that has not begins again. */
+export const isCurrent = (m: DemandModel): boolean =>
+  m.heard !== undefined && m.shapes.length === SHAPES.length && m.regressions[0]?.asNow !== undefined
+
 /** The same demand seen at another pace: shapes and level stay, what was learnt step by step begins again. */
 export function rebase(m: DemandModel, stepMs: number): DemandModel {
-  return { ...newDemandModel(stepMs), level: m.level, levelWeight: m.levelWeight, shapes: m.shapes }
+  return { ...newDemandModel(stepMs), level: m.level, levelWeight: m.levelWeight, since: m.since, shapes: m.shapes }
 }
 
 /** Before anything was learnt: as now, and half of what the day did at this minute before. */
@@ -169,14 +209,26 @@ export const linkOf = (m: DemandModel, demand: number, tuning: Tuning = TUNING) 
   Math.log(Math.max(0, demand) + off(m, tuning))
 export const unlink = (m: DemandModel, z: number, tuning: Tuning = TUNING) => Math.max(0, Math.exp(z) - off(m, tuning))
 
+/** What someone else says demand will be, requests/s at a time; null where it says nothing. */
+export type Heard = (at: Millis) => number | null
+const NOBODY: Heard = () => null
+
 /** The model after one more step of demand. The one passed in is left as it was. */
-export function learn(before: DemandModel, demand: number, at: Millis, tuning: Tuning = TUNING): DemandModel {
+export function learn(
+  before: DemandModel,
+  demand: number,
+  at: Millis,
+  heard: Heard = NOBODY,
+  tuning: Tuning = TUNING,
+): DemandModel {
   const m: DemandModel = {
     ...before,
     means: before.means.slice(),
     moves: before.moves.slice(),
     z: before.z.slice(),
     x: before.x.slice(),
+    heard: before.heard.slice(),
+    since: before.since ?? at,
   }
   const steps = m.at === null ? 1 : Math.max(1, Math.round((at - m.at) / m.stepMs))
   m.at = at
@@ -189,6 +241,7 @@ export function learn(before: DemandModel, demand: number, at: Millis, tuning: T
     // After a gap the changes before it say nothing about those after it; slow means and shapes do.
     m.z = []
     m.x = []
+    m.heard = []
     m.run = 0
   } else {
     // A step or two without a sample: a straight line between.
@@ -197,6 +250,11 @@ export function learn(before: DemandModel, demand: number, at: Millis, tuning: T
       for (let i = 1; i < steps; i++) push(m, last + ((z - last) * i) / steps, at - (steps - i) * m.stepMs, tuning)
   }
   push(m, z, at, tuning)
+  const said = HORIZONS.map((h) => {
+    const value = heard(at + h * m.stepMs)
+    return value === null || !Number.isFinite(value) ? null : linkOf(m, value, tuning)
+  })
+  if (said.some((v) => v !== null)) m.heard[m.heard.length - 1] = said
   return m
 }
 
@@ -214,7 +272,9 @@ function push(m: DemandModel, z: number, at: Millis, tuning: Tuning): void {
       cloned.push(reg)
       continue
     }
-    cloned.push(update(reg, x, i, z - m.z[m.z.length - 1 - h]!, m.stepMs, tuning))
+    const from = m.z[m.z.length - 1 - h]!
+    const said = m.heard[m.heard.length - h]?.[i] ?? null
+    cloned.push(update(reg, x, i, z - from, said === null ? null : said - from, m.stepMs, tuning))
   }
   m.regressions = cloned
   for (let k = 0; k < MEANS_MS.length; k++) {
@@ -231,6 +291,8 @@ function push(m: DemandModel, z: number, at: Millis, tuning: Tuning): void {
   shape(m, z, at, tuning)
   m.x.push(features(m, at, tuning))
   if (m.x.length > LAST_HORIZON) m.x.shift()
+  m.heard.push(null)
+  if (m.heard.length > LAST_HORIZON) m.heard.shift()
 }
 
 /** The shapes after z at `at`. */
@@ -238,12 +300,14 @@ function shape(m: DemandModel, z: number, at: Millis, tuning: Tuning): void {
   m.shapes = m.shapes.map((s, k) => {
     const { periodMs, bins } = SHAPES[k]!
     const bin = Math.floor(((at % periodMs) * bins) / periodMs)
-    const value = k === 2 ? z - m.means[3]! : z
+    const day = k === WEEKLY ? shapeAt(m, 0, at) : null
+    if (k === WEEKLY && day === null) return s
+    const value = k === HOURLY ? z - m.means[3]! : k === WEEKLY ? z - day! : z
     const { now } = s
     if (now.bin === bin) return { bins: s.bins, now: { bin, sum: now.sum + value, count: now.count + 1 } }
     let filled = s.bins
     if (now.count > 0) {
-      const memory = k === 2 ? tuning.hourMemory : tuning.dayMemory
+      const memory = k === HOURLY ? tuning.hourMemory : tuning.dayMemory
       const mean = now.sum / now.count
       const old = filled[now.bin] ?? null
       filled = filled.length === bins ? filled.slice() : new Array<number | null>(bins).fill(null)
@@ -268,6 +332,13 @@ function shapeAt(m: DemandModel, k: number, at: Millis): number | null {
   return a + (c - a) * (pos - b)
 }
 
+/** The day's shape, with what this hour of the week adds once two weeks are known. */
+function dayAt(m: DemandModel, at: Millis): number | null {
+  const day = shapeAt(m, 0, at)
+  if (day === null || m.since === null || at - m.since < WEEKLY_AFTER_MS) return day
+  return day + (shapeAt(m, WEEKLY, at) ?? 0)
+}
+
 /** Everything a prediction needs at one moment: fixed features, then AHEAD for each horizon. */
 function features(m: DemandModel, at: Millis, tuning: Tuning): number[] {
   const n = m.z.length
@@ -277,12 +348,13 @@ function features(m: DemandModel, at: Millis, tuning: Tuning): number[] {
   for (const [a, b] of LAGS) x.push(lag(a) - lag(b))
   for (const mean of m.means) x.push(mean - z)
   const use = tuning.useProfile
-  const here = SHAPES.map((_, k) => (use ? shapeAt(m, k, at) : null))
-  const past = use ? shapeAt(m, 0, at - 3_600_000) : null
+  const shapes = (t: Millis) => (use ? [dayAt(m, t), shapeAt(m, 1, t), shapeAt(m, HOURLY, t)] : [null, null, null])
+  const here = shapes(at)
+  const past = use ? dayAt(m, at - HOUR) : null
   for (const h of HORIZONS) {
-    const there = here.map((v, k) => (v === null ? null : shapeAt(m, k, at + h * m.stepMs)))
+    const there = shapes(at + h * m.stepMs)
     const moved = (k: number) => (here[k] == null || there[k] == null ? 0 : there[k] - here[k])
-    x.push(moved(0), here[0] == null || there[0] == null ? 0 : there[0] - z, past === null ? 0 : m.means[3]! - past)
+    x.push(moved(0), here[0] == null || there[0] == null ? 0 : there[0] - z, past == null ? 0 : m.means[3]! - past)
     x.push(moved(1), moved(2))
   }
   x.push(...scaleFeatures(m))
@@ -318,8 +390,8 @@ function scaleRow(x: readonly number[], i: number, reg: Regression): number[] {
 
 /** σ before the histogram sees it. */
 function sigmaFor(reg: Regression, x: readonly number[], i: number, tuning: Tuning): number {
-  if (!tuning.learnScale) return sigmaOf(reg, tuning)
-  if (reg.seen < 20) return Math.max(sigmaOf(reg, tuning), 0.05)
+  if (!tuning.learnScale) return sigmaOf(reg, reg.seen, tuning)
+  if (reg.seen < 20) return Math.max(sigmaOf(reg, reg.seen, tuning), 0.05)
   return Math.sqrt(reg.long + 1e-8) * Math.exp(Math.max(-3, Math.min(2, dot(reg.sw, scaleRow(x, i, reg)))))
 }
 
@@ -335,9 +407,9 @@ function dot(a: readonly number[], b: readonly number[]): number {
   return s
 }
 
-function sigmaOf(reg: Regression, tuning: Tuning): number {
-  if (reg.seen < 2) return 0.2
-  return Math.sqrt(tuning.localShare * reg.local + (1 - tuning.localShare) * reg.long + 1e-8)
+function sigmaOf(m: Misses, seen: number, tuning: Tuning): number {
+  if (seen < 2) return 0.2
+  return Math.sqrt(tuning.localShare * m.local + (1 - tuning.localShare) * m.long + 1e-8)
 }
 
 function update(
@@ -345,47 +417,87 @@ function update(
   features: readonly number[],
   i: number,
   y: number,
+  heard: number | null,
   stepMs: number,
   tuning: Tuning,
 ): Regression {
   const x = horizonRow(features, i)
   const sigma = sigmaFor(before, features, i, tuning)
-  const raw = y - dot(before.w, x)
-  const e = raw / sigma
-  // The histogram first: what was missed by those who did not know.
-  const keep = 0.5 ** (stepMs / tuning.missesHalfLifeMs)
-  const misses = before.misses.slice()
-  for (let b = 0; b < E_BINS; b++) misses[b] = misses[b]! * keep
-  if (before.seen >= 20) {
-    const pos = (Math.max(-E_MAX, Math.min(E_MAX, e)) + E_MAX) / E_STEP
-    const b = Math.min(E_BINS - 2, Math.floor(pos))
-    misses[b] = misses[b]! + 1 - (pos - b)
-    misses[b + 1] = misses[b + 1]! + (pos - b)
-  }
+  const own = dot(before.w, x)
+  const mixed = mix(before, own, heard, tuning)
+  const missed = y - mixed
+  const kept = shareKept(stepMs, tuning.missesHalfLifeMs)
+  const seen = before.seen + 1
+  const worthKept = shareKept(stepMs, tuning.worthHalfLifeMs)
+  const worth = worthOf(before.own, own, y, sigma, worthKept)
+  const ownPart = tuning.stack ? shareOf(before.own) * own : own
+  const mended = heard === null ? before.heard : worthOf(before.heard, heard - ownPart, y - ownPart, sigma, worthKept)
+
+  const raw = y - own
   const bounded = Math.max(-tuning.huber * sigma, Math.min(tuning.huber * sigma, raw))
-  const [w, p] = rls(before.w, before.p, x, bounded, 0.5 ** (stepMs / tuning.weightsHalfLifeMs), tuning.ridge)
+  const [w, p] = rls(before.w, before.p, x, bounded, shareKept(stepMs, tuning.weightsHalfLifeMs), tuning.ridge)
   let { sw, sp } = before
   if (tuning.learnScale && before.seen >= 20) {
     const row = scaleRow(features, i, before)
     const long = Math.sqrt(before.long + 1e-8)
-    const target = Math.log((Math.abs(raw) + 0.05 * long) / long) + 0.6
+    const target = Math.log((Math.abs(missed) + 0.05 * long) / long) + 0.6
     const miss = Math.max(-3, Math.min(3, target - dot(sw, row)))
-    ;[sw, sp] = rls(sw, sp, row, miss, 0.5 ** (stepMs / tuning.scaleHalfLifeMs), tuning.scaleRidge)
-  }
-  const r2 = Math.min(Math.abs(raw), 8 * sigma) ** 2
-  const seen = before.seen + 1
-  const blend = (old: number, halfMs: number) => {
-    const k = Math.max(1 - 0.5 ** (stepMs / halfMs), 1 / seen)
-    return old + k * (r2 - old)
+    ;[sw, sp] = rls(sw, sp, row, miss, shareKept(stepMs, tuning.scaleHalfLifeMs), tuning.scaleRidge)
   }
   return {
     w,
     p,
     sw,
     sp,
+    ...missesAfter(before, missed, sigma, before.seen, kept, stepMs, tuning),
+    seen,
+    own: worth,
+    heard: mended,
+    asNow: missesAfter(before.asNow, y, sigmaOf(before.asNow, before.seen, tuning), before.seen, kept, stepMs, tuning),
+  }
+}
+
+const shareKept = (stepMs: number, halfLifeMs: number) => 0.5 ** (stepMs / halfLifeMs)
+
+/** The change that is expected: the regression's by its worth, and from there towards what others say by theirs. */
+function mix(reg: Regression, own: number, heard: number | null, tuning: Tuning): number {
+  const part = tuning.stack ? shareOf(reg.own) * own : own
+  return heard === null || reg.heard.xx < 1 ? part : part + shareOf(reg.heard) * (heard - part)
+}
+
+/** All of it until something speaks against it. */
+const shareOf = (worth: Worth) => (worth.xx > 0 ? Math.max(0, Math.min(1, worth.xy / worth.xx)) : 1)
+
+function worthOf(before: Worth, said: number, came: number, sigma: number, kept: number): Worth {
+  const [x, y] = [said / sigma, came / sigma]
+  // One crowd is not to decide alone.
+  const weight = Math.min(1, 4 / Math.max(1e-9, Math.abs(x)), 4 / Math.max(1e-9, Math.abs(y)))
+  return { xy: kept * before.xy + weight * x * y, xx: kept * before.xx + weight * x * x }
+}
+
+/** Variances and histogram after one more miss; `sigma` is what was expected of it. */
+function missesAfter(
+  before: Misses,
+  missed: number,
+  sigma: number,
+  seenBefore: number,
+  kept: number,
+  stepMs: number,
+  tuning: Tuning,
+): Misses {
+  const misses = before.misses.map((v) => v * kept)
+  if (seenBefore >= 20) {
+    const pos = (Math.max(-E_MAX, Math.min(E_MAX, missed / sigma)) + E_MAX) / E_STEP
+    const b = Math.min(E_BINS - 2, Math.floor(pos))
+    misses[b] = misses[b]! + 1 - (pos - b)
+    misses[b + 1] = misses[b + 1]! + (pos - b)
+  }
+  const r2 = Math.min(Math.abs(missed), 8 * sigma) ** 2
+  const blend = (old: number, halfMs: number) =>
+    old + Math.max(1 - shareKept(stepMs, halfMs), 1 / (seenBefore + 1)) * (r2 - old)
+  return {
     local: blend(before.local, tuning.localHalfLifeMs),
     long: blend(before.long, tuning.longHalfLifeMs),
-    seen,
     misses,
   }
 }
@@ -410,18 +522,23 @@ function rls(
   const w = w0.slice()
   for (let i = 0; i < n; i++) w[i] = w[i]! + px[i]! * g * miss
   const p = p0.slice()
-  let trace = 0
   for (let i = 0; i < n; i++) {
     for (let j = 0; j <= i; j++) {
       const v = (p0[i * n + j]! - px[i]! * px[j]! * g) / f
       p[i * n + j] = v
       p[j * n + i] = v
     }
-    trace += p[i * n + i]!
   }
-  // Directions that nothing was seen in must not grow without bound.
-  const most = (n * 1e3) / ridge
-  if (trace > most) for (let i = 0; i < p.length; i++) p[i] = (p[i]! * most) / trace
+  // A direction that nothing is seen in must not grow without bound, nor the others shrink for it.
+  const most = 1e3 / ridge
+  for (let i = 0; i < n; i++) {
+    if (p[i * n + i]! <= most) continue
+    const less = Math.sqrt(most / p[i * n + i]!)
+    for (let j = 0; j < n; j++) {
+      p[i * n + j] = p[i * n + j]! * less
+      p[j * n + i] = p[j * n + i]! * less
+    }
+  }
   return [w, p]
 }
 
@@ -438,15 +555,32 @@ export function ahead(m: DemandModel, tuning: Tuning = TUNING): Ahead[] {
   const x = m.x.at(-1)
   const z = m.z.at(-1)
   if (x === undefined || z === undefined) return []
+  const said = m.heard.at(-1) ?? null
   return HORIZONS.map((steps, i) => {
     const reg = m.regressions[i]!
-    let sum = 0
-    for (const v of reg.misses) sum += v
+    const heard = said?.[i] ?? null
     return {
       steps,
-      z: z + dot(reg.w, horizonRow(x, i)),
+      z: z + mix(reg, dot(reg.w, horizonRow(x, i)), heard === null ? null : heard - z, tuning),
       sigma: sigmaFor(reg, x, i, tuning),
-      shares: reg.misses.map((v) => v / sum),
+      shares: sharesOf(reg.misses),
     }
   })
+}
+
+/** The same without a forecast: demand stays where it is, but for how much it moved within such a time so far. */
+export function asNow(m: DemandModel, tuning: Tuning = TUNING): Ahead[] {
+  const z = m.z.at(-1)
+  if (z === undefined) return []
+  return HORIZONS.map((steps, i) => {
+    const { asNow: misses, seen } = m.regressions[i]!
+    const sigma = sigmaOf(misses, seen, tuning)
+    return { steps, z, sigma: seen < 20 ? Math.max(sigma, 0.05) : sigma, shares: sharesOf(misses.misses) }
+  })
+}
+
+function sharesOf(misses: readonly number[]): number[] {
+  let sum = 0
+  for (const v of misses) sum += v
+  return misses.map((v) => v / sum)
 }

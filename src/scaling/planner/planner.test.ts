@@ -2,8 +2,10 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { seededRandom } from '../../base/random.ts'
+import { settingsFrom } from '../plain.ts'
 import { type CapacityModel, kneeOf, learnCapacity, newCapacityModel, responseAt } from './capacity.ts'
-import { ahead, type DemandModel, learn, newDemandModel, rebase, unlink } from './forecast.ts'
+import { ahead, asNow, type DemandModel, learn, newDemandModel, rebase, unlink } from './forecast.ts'
+import { newPlannerState, PLANNER, type PlannerState, planAhead } from './planner.ts'
 import { asked, learnStartUp, newStartUpModel, startUpOf } from './start-up.ts'
 import { type Weighing, weigh } from './weigh.ts'
 
@@ -152,6 +154,80 @@ describe('forecast', () => {
     expect(again.shapes[1]!.bins[545]).toBe(m.shapes[1]!.bins[545])
   })
 
+  test('Sunday is not Monday, once two weeks are known', () => {
+    const minute = 60_000
+    const weekly = (i: number) => {
+      const day = Math.floor(i / 1440) % 7
+      const busy = i % 1440 >= 540 && i % 1440 < 900 ? 1 : 0
+      return 300 + busy * (day < 5 ? 600 : 60) + ((i * 7919) % 31)
+    }
+    // Saturday, a minute before the ramp of other days: the third week knows better than the second.
+    const ramp = (week: number) => (week * 7 + 5) * 1440 + 537
+    const [early, late] = [ramp(1), ramp(2)]
+    const step = 5 * minute
+    const at = (until: number) => {
+      let m = newDemandModel(step)
+      for (let i = 0; i <= until; i += 5) m = learn(m, weekly(i), i * minute)
+      return m
+    }
+    const truth = weekly(late + 15)
+    const miss = (m: DemandModel) => Math.abs(upper(m, 2, 0.5) - truth)
+    expect(miss(at(late))).toBeLessThan(0.7 * miss(at(early)))
+  })
+
+  test("another's forecast is used for what it mends, and not once it says nothing", () => {
+    const random = seededRandom(5)
+    const jumps = Array.from({ length: 3000 }, () => 200 + 800 * random.next())
+    // A new level every ten steps, which nobody can know but who was told.
+    const rate = (i: number) => jumps[Math.floor(i / 10)]!
+    const at = (told: (i: number) => number | null, from = 0, before?: DemandModel) => {
+      let m = before ?? newDemandModel(STEP)
+      for (let i = from; i < from + 2008; i++) m = learn(m, rate(i), i * STEP, (t) => told(Math.round(t / STEP)))
+      return m
+    }
+    const alone = at(() => null)
+    const helped = at(rate)
+    const noise = at(() => 5000 * random.next())
+    // Over many moments: how far off the middle of what is expected a few steps on is.
+    const off = (m: DemandModel, told: (i: number) => number | null) => {
+      let sum = 0
+      for (let i = 2008; i < 2108; i++) {
+        m = learn(m, rate(i), i * STEP, (t) => told(Math.round(t / STEP)))
+        sum += Math.abs(Math.log(upper(m, 3, 0.5) / rate(i + 5)))
+      }
+      return sum / 100
+    }
+    expect(off(helped, rate)).toBeLessThan(0.3 * off(alone, () => null))
+    expect(off(noise, () => 5000 * random.next())).toBeLessThan(1.1 * off(alone, () => null))
+    const withdrawn = learn(helped, rate(2008), 2008 * STEP)
+    const without = learn(alone, rate(2008), 2008 * STEP)
+    expect(ahead(withdrawn)[3]!.z).toBeCloseTo(ahead(without)[3]!.z, 1)
+  })
+
+  test('a shape that turns to noise fades to "as now"', () => {
+    const random = seededRandom(8)
+    // Two days of a strict rhythm, then a walk that has none.
+    let level = Math.log(500)
+    let m = newDemandModel(STEP)
+    for (let i = 0; i < 2 * 5760; i++) m = learn(m, 500 + 300 * Math.sin(i / 20), i * STEP)
+    let [own, now, n] = [0, 0, 0]
+    const due: { at: number; own: number; now: number }[] = []
+    for (let i = 2 * 5760; i < 4 * 5760; i++) {
+      level += 0.03 * gauss(random) + 0.01 * (Math.log(500) - level)
+      const demand = Math.exp(level)
+      while (due[0]?.at === i) {
+        const d = due.shift()!
+        own += Math.abs(demand - d.own)
+        now += Math.abs(demand - d.now)
+        n++
+      }
+      m = learn(m, demand, i * STEP)
+      if (i > 3 * 5760) due.push({ at: i + 5, own: unlink(m, ahead(m)[3]!.z), now: unlink(m, asNow(m)[3]!.z) })
+    }
+    expect(n).toBeGreaterThan(5000)
+    expect(own / now).toBeLessThan(1.1)
+  })
+
   test('from the first sample on, through gaps and nothing, all is finite; a model is left as it was', () => {
     fc.assert(
       fc.property(
@@ -168,7 +244,7 @@ describe('forecast', () => {
             expect(JSON.stringify(m)).toBe(before)
             m = JSON.parse(JSON.stringify(next))
             expect(ahead(m)).toEqual(ahead(next))
-            for (const d of ahead(m)) {
+            for (const d of [...ahead(m), ...asNow(m)]) {
               expect(Number.isFinite(d.z)).toBe(true)
               expect(d.sigma).toBeGreaterThan(0)
             }
@@ -231,16 +307,17 @@ describe('weighing', () => {
       fc.property(
         fc.record({
           median: fc.double({ min: 1, max: 20_000, noNaN: true }),
-          more: fc.double({ min: 1, max: 3, noNaN: true }),
+          more: fc.double({ min: 1.1, max: 3, noNaN: true }),
           sigma: fc.double({ min: 0.001, max: 0.8, noNaN: true }),
           ready: fc.integer({ min: 0, max: 60 }),
           starting: fc.array(fc.integer({ min: 0, max: 12 }), { maxLength: 10 }),
           startUpSteps: fc.integer({ min: 0, max: 20 }),
-          backlog: fc.double({ min: 0, max: 1e5, noNaN: true }),
+          /** Of what is ready; who waits longer is gone. */
+          waitS: fc.double({ min: 0, max: 10, noNaN: true }),
           min: fc.integer({ min: 0, max: 5 }),
         }),
-        ({ median, more, sigma, ...over }) => {
-          const w = weighing(over)
+        ({ median, more, sigma, waitS, ...over }) => {
+          const w = weighing({ ...over, backlog: waitS * over.ready * 100 })
           const less = weigh(dist(median, sigma), w).wanted
           const greater = weigh(dist(median * more, sigma), w).wanted
           expect(greater).toBeGreaterThanOrEqual(less)
@@ -252,5 +329,50 @@ describe('weighing', () => {
       ),
       { numRuns: 1500 },
     )
+  })
+})
+
+describe('plan', () => {
+  const { target } = settingsFrom({ startup_delay_s: 60 })
+  const settings = { ...settingsFrom({ step_s: 15, startup_delay_s: 60 }), target, cycleMs: STEP }
+  /** Planned for what `demand` brings, with ten there that hold 100 requests/s each. */
+  function planned(state: PlannerState, demand: number, i: number) {
+    const ready = 10
+    const seen = {
+      ready,
+      starting: 0,
+      draining: 0,
+      demand,
+      cpu: Math.min(100, demand / ready),
+      memory: null,
+      responseMs: responseAt({ serviceMs: 40, workers: 4, factor: 1 }, Math.min(0.98, demand / (100 * ready))),
+      metrics: {},
+      forecast: [],
+    }
+    return planAhead(state, seen, settings, ready, { min: 1, max: 100 }, i * STEP)
+  }
+
+  test('from the first minutes on there is one, "as now"; the forecast takes its place, and loses it later than it earned it', () => {
+    const random = seededRandom(2)
+    let state = newPlannerState()
+    let first = -1
+    let earnedAt = -1
+    for (let i = 0; i < 2000; i++) {
+      const { state: next, plan } = planned(state, 400 + 200 * Math.sin(i / 15) + 5 * gauss(random), i)
+      state = next
+      if (plan !== null && first < 0) first = i
+      if (plan?.earned && earnedAt < 0) earnedAt = i
+    }
+    expect(first).toBeLessThan(20)
+    expect(earnedAt).toBeGreaterThanOrEqual(PLANNER.earnedAfter)
+    expect(state.record.earned).toBe(true)
+    const with_ = (error: number, earned: boolean) =>
+      planned({ ...state, record: { ...state.record, error, errorAsNow: 10, earned } }, 400, 2000).plan!
+    expect([with_(11.5, true).earned, with_(11.5, false).earned]).toEqual([true, false])
+    expect([with_(13, true).earned, with_(10, false).earned]).toEqual([false, true])
+    // Without its place the plan is no worse than "as now" with a margin: never none, never below demand.
+    const lost = with_(20, true)
+    expect(lost.why).toContain('now')
+    expect(lost.points[0]!.instances).toBeGreaterThanOrEqual(5)
   })
 })

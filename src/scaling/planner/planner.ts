@@ -6,13 +6,26 @@
  *   starts ──▶ start-up.ts  time to ready ───────────────┘
  *
  * A forecast earns its place by its own record: what it said a start-up time ago against what came, and against what
- * "as now" would have said. Fewer are planned only once holding the surplus has cost as much as `HOLD_INSTANCE_MS`
+ * "as now" would have said. Without it, from the first minutes on, the plan is made of "as now" and of how far demand has
+ * moved within such a time: what was learnt of capacity, start-up and money is no worse for it. Fewer are planned only once holding the surplus has cost as much as `HOLD_INSTANCE_MS`
  * says: a large surplus is given back soon, a small one late, and a count that goes up and down is left alone.
  */
 import { HOUR, type Millis } from '../../base/time.ts'
 import type { DecideSettings, DemandForecast, Observation, PlanPoint } from '../model.ts'
 import { type CapacityModel, kneeOf, learnCapacity, newCapacityModel, responseAt } from './capacity.ts'
-import { type Ahead, ahead, type DemandModel, eOf, learn, newDemandModel, rebase, unlink } from './forecast.ts'
+import {
+  type Ahead,
+  ahead,
+  asNow,
+  type DemandModel,
+  eOf,
+  type Heard,
+  isCurrent,
+  learn,
+  newDemandModel,
+  rebase,
+  unlink,
+} from './forecast.ts'
 import { asked, learnStartUp, newStartUpModel, type StartUpModel, startUpOf } from './start-up.ts'
 import { weigh } from './weigh.ts'
 
@@ -24,8 +37,9 @@ export const PLANNER = {
   startUpPriorMs: 60_000,
   /** A forecast counts after this many of its predictions have come true or not. */
   earnedAfter: 60,
-  /** Its error may be this multiple of the error of "as now". */
+  /** Its error may be this multiple of the error of "as now" to earn its place, and this one before it loses it. */
   earnedRatio: 1.05,
+  lostRatio: 1.25,
   recordHalfLifeMs: 6 * HOUR,
   cycleGuessMs: 60_000,
 }
@@ -43,6 +57,7 @@ export interface ForecastRecord {
   readonly error: number
   readonly errorAsNow: number
   readonly covered: number
+  readonly earned: boolean
 }
 
 export interface PlannerState {
@@ -62,7 +77,7 @@ export function newPlannerState(): PlannerState {
     startUp: newStartUpModel(),
     at: null,
     surplus: { instanceMs: 0, peak: 0 },
-    record: { scored: 0, error: 0, errorAsNow: 0, covered: 1 },
+    record: { scored: 0, error: 0, errorAsNow: 0, covered: 1, earned: false },
     pending: [],
   }
 }
@@ -72,6 +87,7 @@ export interface Plan {
   /** What the money says before holding. */
   readonly weighed: number
   readonly why: string
+  /** Whether it is made of the forecast; else of "as now". */
   readonly earned: boolean
   /** Probability that demand at start-up time is beyond what is there now (up), or within what is planned (else). */
   readonly confidence: number
@@ -107,12 +123,13 @@ export function planAhead(
   const knee = kneeOf(capacity, target.limitMs)
   const known = capacity.rateWeight >= 5 ? capacity.rate : null
 
-  let { demand, record, pending } = before
+  let { record, pending } = before
+  let demand = before.demand !== null && isCurrent(before.demand) ? before.demand : null
   const value = seen.demand !== null && Number.isFinite(seen.demand) ? Math.max(0, seen.demand) : null
   if (value !== null) {
     if (demand === null) demand = newDemandModel(cycleMs)
     else if (demand.stepMs !== cycleMs) demand = rebase(demand, cycleMs)
-    if (demand.at === null || now > demand.at) demand = learn(demand, value, now)
+    if (demand.at === null || now > demand.at) demand = learn(demand, value, now, heardFrom(seen.forecast))
     ;({ record, pending } = scored(record, pending, value, cycleMs, now))
   }
   const state: PlannerState = { ...before, demand, capacity, startUp, at: now, record, pending }
@@ -121,7 +138,9 @@ export function planAhead(
     return { ...answer, state: { ...state, surplus: { instanceMs: 0, peak: 0 } }, plan: null }
   }
 
-  const dists = ahead(demand)
+  const forecast = ahead(demand)
+  const { earned } = record
+  const dists = earned ? forecast : asNow(demand)
   const model = demand
   const startUpSteps = Math.ceil(startUpMs / cycleMs)
   const remaining = (at: Millis) => Math.max(0, Math.ceil((at + startUpMs - now) / cycleMs))
@@ -150,16 +169,24 @@ export function planAhead(
 
   const lead = interpolate(dists, startUpSteps + 1)
   const at = (q: number) => unlink(model, quantile(lead, q))
-  const next: Pending = { at: now + (startUpSteps + 1) * cycleMs, value: at(0.5), now: value, upper: at(0.95) }
+  // The forecast is watched whether or not it is planned by.
+  const said = interpolate(forecast, startUpSteps + 1)
+  const next: Pending = {
+    at: now + (startUpSteps + 1) * cycleMs,
+    value: unlink(model, quantile(said, 0.5)),
+    now: value,
+    upper: unlink(model, quantile(said, 0.95)),
+  }
   const enough = Math.max(wanted, 0) * known * knee
   const there = base * known * knee
   const within = shareBelow(lead, (z) => unlink(model, z), wanted > base ? there : enough)
-  // What it can do is keep more than the policies would: bounds that are too low are no reason to go without.
-  const earned = record.scored >= PLANNER.earnedAfter && record.error <= PLANNER.earnedRatio * record.errorAsNow + 1e-9
   const seconds = Math.round((startUpMs + cycleMs) / 1000)
   const round = (v: number) => (v < 10 ? Math.round(v * 10) / 10 : Math.round(v))
   const why =
-    `${round(at(0.5))} requests/s in ${seconds} s (95 %: up to ${round(at(0.95))}), one instance holds ${round(known * knee)}` +
+    (earned
+      ? `${round(at(0.5))} requests/s in ${seconds} s (95 %: up to ${round(at(0.95))})`
+      : `${round(value)} requests/s now, in ${seconds} s up to ${round(at(0.95))} (95 %)`) +
+    `, one instance holds ${round(known * knee)}` +
     (result.wanted < wanted ? `; ${base - result.wanted} to spare are held a while` : '')
   return {
     ...answer,
@@ -235,15 +262,34 @@ function scored(record: ForecastRecord, pending: readonly Pending[], value: numb
     else if (p.at > now - cycleMs / 2) {
       const share = Math.max(1 - keep, 1 / (next.scored + 1))
       const blend = (old: number, fresh: number) => old + share * (fresh - old)
-      next = {
+      const scores = {
         scored: next.scored + 1,
         error: blend(next.error, Math.abs(value - p.value)),
         errorAsNow: blend(next.errorAsNow, Math.abs(value - p.now)),
         covered: blend(next.covered, value <= p.upper ? 1 : 0),
       }
+      // Its error alone: an interval that is too low is no reason to go without.
+      const ratio = next.earned ? PLANNER.lostRatio : PLANNER.earnedRatio
+      const earned = scores.scored >= PLANNER.earnedAfter && scores.error <= ratio * scores.errorAsNow + 1e-9
+      next = { ...scores, earned }
     }
   }
   return { record: next, pending: left }
+}
+
+/** Another's forecast at a time between two of those it gave; it says nothing beyond them. */
+function heardFrom(forecast: readonly DemandForecast[]): Heard | undefined {
+  if (forecast.length === 0) return undefined
+  const points = forecast.toSorted((a, b) => a.at - b.at)
+  return (at) => {
+    const i = points.findIndex((p) => p.at >= at)
+    if (i < 0) return null
+    const after = points[i]!
+    if (after.at === at) return after.value
+    const before = points[i - 1]
+    if (before === undefined) return null
+    return before.value + ((after.value - before.value) * (at - before.at)) / (after.at - before.at)
+  }
 }
 
 function interpolate(dists: readonly Ahead[], steps: number): Ahead {
