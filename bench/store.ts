@@ -3,8 +3,6 @@
  * WAL with fsync, head, and at the end the flush; then bytes on disk, a restart and reads. CPU time of this process.
  *
  *   node bench/store.ts [--series 10000] [--ticks 600] [--batch 2000] [--reads] [--dir DIR]
- *
- * Values follow ten families as monitoring knows them: counters, gauges with few and many digits, constants.
  */
 import fs from 'node:fs'
 import os from 'node:os'
@@ -12,12 +10,11 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { systemClock } from '../src/base/clock.ts'
 import type { Log } from '../src/base/log.ts'
-import { seededRandom } from '../src/base/random.ts'
 import { RemoteWriteDecoder } from '../src/metrics/ingest/remote-write.ts'
-import { encodeLabels, labelsOf } from '../src/metrics/labels.ts'
 import { sampleBuffer } from '../src/metrics/metrics.ts'
 import { openReader } from '../src/metrics/store/reader.ts'
 import { Store, storeDefaults } from '../src/metrics/store/store.ts'
+import { families, seriesLoad } from './series-load.ts'
 
 const { values: args } = parseArgs({
   options: {
@@ -40,107 +37,7 @@ const log: Log = {
   with: () => log,
 }
 
-const families = [
-  'http_requests_total',
-  'bytes_total',
-  'cpu_seconds_total',
-  'ratio',
-  'latency_seconds',
-  'memory_bytes',
-  'celsius',
-  'depth',
-  'size_bytes',
-  'up',
-]
-const random = seededRandom(7)
-const state = Float64Array.from({ length: series }, () => Math.floor(random.next() * 1e6))
-const noise = () => random.next() + random.next() + random.next() - 1.5
-const set = (i: number, value: number): number => {
-  state[i] = value
-  return value
-}
-function nextValue(i: number): number {
-  switch (Math.floor((i * families.length) / series)) {
-    case 0:
-      return set(i, state[i]! + Math.max(0, Math.round(150 + noise() * 20)))
-    case 1:
-      return set(i, state[i]! + Math.max(0, Math.round(1.5e6 * (1 + 0.4 * noise()))))
-    case 2:
-      return set(i, Math.round((state[i]! + Math.max(0, 3 + noise())) * 100) / 100)
-    case 3:
-      return Math.min(1, Math.max(0, 0.5 + 0.08 * noise()))
-    case 4:
-      return Math.round(1e6 * Math.max(0.0005, 0.04 * (1 + 0.5 * noise()))) / 1e6
-    case 5:
-      return 4096 * Math.round(1e6 * (1 + 0.01 * noise()))
-    case 6:
-      return Math.round((45 + 1.5 * noise()) * 10) / 10
-    case 7:
-      return set(i, Math.min(500, Math.max(0, (state[i]! > 500 ? 50 : state[i]!) + Math.round(noise() * 3))))
-    case 8:
-      return 4096 * 12_345_678
-    default:
-      return 1
-  }
-}
-const labelBytes = Array.from({ length: series }, (_, i) => {
-  const instance = Math.floor((i % 1000) / 5)
-  return encodeLabels(
-    labelsOf(families[Math.floor((i * families.length) / series)]!, {
-      instance: `10.${i % 7}.${instance >> 5}.${instance & 31}:9100`,
-      job: `job-${instance % 10}`,
-      env: instance % 7 ? 'prod' : 'staging',
-      region: 'eu-west-1',
-      device: `dev${i}`,
-    }),
-  )
-})
-
-/** A remote-write body: protobuf in a snappy block of literals. */
-function body(from: number, to: number, time: number): Uint8Array {
-  const out = Buffer.alloc((to - from) * 260)
-  let at = 0
-  const varint = (n: number) => {
-    let rest = n
-    while (rest >= 128) {
-      out[at++] = (rest % 128) | 128
-      rest = Math.floor(rest / 128)
-    }
-    out[at++] = rest
-  }
-  for (let i = from; i < to; i++) {
-    const labels = labelBytes[i]!
-    out[at++] = 0x0a
-    varint(labels.length + 18)
-    out.set(labels, at)
-    at += labels.length
-    out[at++] = 0x12
-    out[at++] = 16
-    out[at++] = 0x09
-    out.writeDoubleLE(nextValue(i), at)
-    at += 8
-    out[at++] = 0x10
-    varint(time)
-  }
-  const raw = out.subarray(0, at)
-  const packed = Buffer.alloc(at + 64 + Math.ceil(at / 65_536) * 4)
-  let to2 = 0
-  let rest = at
-  while (rest >= 128) {
-    packed[to2++] = (rest % 128) | 128
-    rest = Math.floor(rest / 128)
-  }
-  packed[to2++] = rest
-  for (let from2 = 0; from2 < at; from2 += 65_536) {
-    const length = Math.min(65_536, at - from2)
-    packed[to2++] = 61 << 2
-    packed.writeUInt16LE(length - 1, to2)
-    to2 += 2
-    packed.set(raw.subarray(from2, from2 + length), to2)
-    to2 += length
-  }
-  return packed.subarray(0, to2)
-}
+const { body } = seriesLoad(series)
 
 const cpu = () => {
   const { user, system } = process.cpuUsage()
