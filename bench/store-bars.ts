@@ -151,7 +151,9 @@ async function startedAgain({ dir }: Platform, after: string): Promise<Platform>
 }
 
 /** What a start and a burst leave to do: seasons, forecasts, compaction. */
-const settled = () => sleep(15_000)
+function settled(): Promise<void> {
+  return sleep(15_000)
+}
 
 async function ask(platform: Platform, query: string): Promise<{ value: [number, string] }[]> {
   const answer = await platform.request('GET', `/api/v1/query?query=${encodeURIComponent(query)}`)

@@ -236,6 +236,8 @@ async function exportFile(client: Client, file: string, options: ExportOptions):
   const placeFile = `${file}.progress`
   let place = options.fromStart ? null : await placeOf<ExportPlace>(placeFile)
   if (place?.asked !== asked || !existsSync(file)) place = null
+  // Shorter than it was: not the file that was begun, or a power cut took its end.
+  if (place && (await stat(file)).size < place.bytes) place = null
   if (place === null && existsSync(file) && !options.fromStart && existsSync(placeFile)) {
     throw new Error(`${file} is the beginning of another export; --from-start writes over it`)
   }
@@ -260,7 +262,7 @@ async function exportFile(client: Client, file: string, options: ExportOptions):
     if (place && name < place.name) continue
     const listed = await seriesOf(client, name, options.match, range)
     let first = true
-    for (const labels of listed) {
+    for (const [j, labels] of listed.entries()) {
       const key = selectorOf(labels)
       if (place && name === place.name && key <= place.series) {
         first = false
@@ -272,7 +274,7 @@ async function exportFile(client: Client, file: string, options: ExportOptions):
       first = false
       await write(format === 'csv' ? csvLines(key, read) : openMetricsLines(key, read))
       samples += read.length
-      bar.show(i, names.length, `${short(samples)} samples, ${name}`)
+      bar.show(i + j / listed.length, names.length, `${short(samples)} samples, ${name}`)
       if (commandScheduler.clock.monotonic() - saved > PLACE_EVERY_MS) {
         saved = commandScheduler.clock.monotonic()
         const here: ExportPlace = { asked, since, until, name, series: key, bytes, samples }

@@ -102,6 +102,30 @@ describe('import and export', () => {
     }
   })
 
+  test('an export that was killed goes on after its last whole series, and never in another file', async () => {
+    const whole = join(dir, 'whole.csv')
+    const [since, until] = [minute - 120_000_000, minute]
+    const choice = ['--match', 'imported', '--since', new Date(since).toISOString()]
+    choice.push('--until', new Date(until).toISOString())
+    expect(await om(['export', whole, ...choice], platform)).toMatchObject({ code: 0 })
+    const text = readFileSync(whole, 'utf8')
+    const second = text.lastIndexOf('\n', text.indexOf('h1')) + 1
+    const place = {
+      ...{ asked: JSON.stringify(['csv', ['imported'], since, until]), since, until, name: 'imported' },
+      ...{ series: 'imported{host="h0"}', bytes: second, samples: 40_000 },
+    }
+    const file = join(dir, 'resumed.csv')
+    writeFileSync(file, `${text.slice(0, second)}2026-01-01T00:0`)
+    writeFileSync(`${file}.progress`, JSON.stringify(place))
+    const resumed = await om(['export', file, ...choice], platform)
+    expect(resumed).toMatchObject({ code: 0, err: expect.stringMatching(/^120000 samples of 1 metrics/) })
+    expect(readFileSync(file, 'utf8')).toBe(text)
+    writeFileSync(file, 'timestamp,value,labels\n')
+    writeFileSync(`${file}.progress`, JSON.stringify(place))
+    expect((await om(['export', file, ...choice], platform)).err).toMatch(/--from-start writes over it/)
+    expect(readFileSync(file, 'utf8')).toBe('timestamp,value,labels\n')
+  })
+
   test('say what is wrong, and where', async () => {
     const file = join(dir, 'bad.csv')
     writeFileSync(file, `${minute},1,a\n${minute},2,b\nsoon,3,c\n`)

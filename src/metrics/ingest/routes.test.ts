@@ -77,7 +77,7 @@ describe('remote write', () => {
     expect(answer.text).toMatch(/^1 samples are stored, refused are: /)
     expect(answer.text).toMatch(/1 with another value than is stored/)
     expect(answer.text).toMatch(/1 more than 10 minutes ahead/)
-    expect(answer.text).toMatch(/1 with labels that are not valid/)
+    expect(answer.text).toMatch(/1 with labels that are not valid or over a limit/)
     expect(server.samples('rw_part')).toEqual([`rw_part{} 1 @${now}`, `rw_part{} 3 @${now + 1}`])
   })
 

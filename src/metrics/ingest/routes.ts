@@ -90,7 +90,7 @@ const REASONS: Readonly<Record<string, string>> = {
   too_old: 'older than what is kept',
   too_far_ahead: 'more than 10 minutes ahead',
   cardinality: 'over the limit of series',
-  labels: 'with labels that are not valid',
+  labels: 'with labels that are not valid or over a limit',
 }
 
 /** Senders are lenient about headers, so we are; only what is surely another protocol is refused, as the spec asks. */
