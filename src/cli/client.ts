@@ -36,7 +36,7 @@ export interface Client {
   /** Any answer but 429 and 503, which are tried again for a minute, as is a platform that cannot be reached. */
   call(method: string, path: string, body?: Uint8Array | string): Promise<Answer>
   /** The same; another status than 2xx is an Error with the platform's own sentence. */
-  good(method: string, path: string, body?: Uint8Array | string): Promise<Answer>
+  good(method: string, path: string, body?: string): Promise<Answer>
 }
 
 const PATIENCE_MS = 60_000
@@ -79,7 +79,7 @@ export async function withClient<T>(
 
 function client(url: string, token: string): Client {
   const { clock, sleep } = commandScheduler
-  async function call(method: string, path: string, body?: Uint8Array | string): Promise<Answer> {
+  async function call(method: string, path: string, body?: Uint8Array | string, type?: string): Promise<Answer> {
     const deadline = clock.monotonic() + PATIENCE_MS
     for (;;) {
       let wait = 1
@@ -87,7 +87,7 @@ function client(url: string, token: string): Client {
       try {
         const response = await fetch(url + path, {
           method,
-          headers: { authorization: `Bearer ${token}` },
+          headers: { authorization: `Bearer ${token}`, ...(type === undefined ? {} : { 'content-type': type }) },
           ...(body === undefined ? {} : { body: body as string }),
         })
         const text = await response.text()
@@ -106,7 +106,7 @@ function client(url: string, token: string): Client {
   return {
     call,
     async good(method, path, body) {
-      const answer = await call(method, path, body)
+      const answer = await call(method, path, body, body === undefined ? undefined : 'application/json')
       if (answer.status >= 300) throw new Error(detailOf(answer.text))
       return answer
     },
