@@ -4,9 +4,10 @@
  *   joining ──snapshot, or what was missed since ?since=──▶ following ──reads too slowly──▶ behind ──has read all──▶ joining
  *                                                                                            └──10 s──▶ closed with 4008
  *
- * The last changes of markets are kept for those who come back after a moment. A snapshot may be ahead of what was heard:
- * each listener has its own number, hears what follows it, and gets a snapshot where a number is missing. A message is made once, whoever gets it; large
- * audiences are told in pieces, so that a trade need not wait for the last of them.
+ * The last changes of markets are kept for those who come back after a moment. A snapshot may be ahead of what was
+ * heard: each listener has its own number, hears what follows it, and gets a snapshot where a number is missing. A
+ * message is made once, whoever gets it, and not before somebody does; large audiences are told in pieces, so that a
+ * trade need not wait for the last of them.
  */
 import type { Log } from '../../base/log.ts'
 import type { Cancel, Scheduler } from '../../base/scheduler.ts'
@@ -55,13 +56,20 @@ const KEPT_MARKETS = 2_000
 const PIECE = 500
 const BOOK_LEVELS = 20
 
+interface Change {
+  readonly seq: number
+  readonly event: MarketEvent
+  /** Its messages, once they were made. */
+  texts: readonly string[] | null
+}
+
 interface Room {
   readonly listeners: Map<
     Listener,
     { since: number | null; state: 'joining' | 'following' | 'behind'; behindAt: number }
   >
-  /** Messages by the number of their change, oldest first; complete from the first on. */
-  kept: { seq: number; texts: readonly string[] }[]
+  /** Changes by their number, oldest first; complete from the first on. */
+  kept: Change[]
   /** The last number that was heard; before any was, that of the first snapshot. */
   seq: number | null
   reading: boolean
@@ -117,7 +125,8 @@ export function createFeed({ reads, scheduler, log, telemetry }: FeedOptions): F
     return true
   }
 
-  function tell(id: MarketId, room: Room, texts: readonly string[], seq: number) {
+  function tell(id: MarketId, room: Room, change: Change) {
+    const { seq } = change
     const audience = [...room.listeners].filter(([, state]) => state.state === 'following').map(([one]) => one)
     const piece = (from: number) => {
       for (const one of audience.slice(from, from + PIECE)) {
@@ -126,7 +135,7 @@ export function createFeed({ reads, scheduler, log, telemetry }: FeedOptions): F
         if (seq > state.since! + 1) {
           state.state = 'joining'
           state.since = null
-        } else if (send(room, one, texts)) state.since = seq
+        } else if (send(room, one, textsOf(change))) state.since = seq
       }
       void admit(id, room)
       if (from + PIECE >= audience.length || stopped) return
@@ -146,7 +155,7 @@ export function createFeed({ reads, scheduler, log, telemetry }: FeedOptions): F
       if (state.state !== 'joining' || state.since === null || room.seq === null) continue
       if (state.since > room.seq || (state.since < room.seq && (first === undefined || first > state.since + 1)))
         continue
-      const missed = room.kept.filter(({ seq }) => seq > state.since!).flatMap(({ texts }) => texts)
+      const missed = room.kept.filter(({ seq }) => seq > state.since!).flatMap(textsOf)
       state.state = 'following'
       if (missed.length > 0) send(room, listener, missed)
       state.since = room.seq
@@ -173,7 +182,7 @@ export function createFeed({ reads, scheduler, log, telemetry }: FeedOptions): F
       for (const [listener, state] of waiting) {
         state.state = 'following'
         state.since = newer.at(-1)?.seq ?? seq
-        send(room, listener, [snapshot.text, ...newer.flatMap(({ texts }) => texts)])
+        send(room, listener, [snapshot.text, ...newer.flatMap(textsOf)])
       }
     } catch (error) {
       log.warn('a snapshot of a market could not be read', { market: id, error })
@@ -240,13 +249,13 @@ export function createFeed({ reads, scheduler, log, telemetry }: FeedOptions): F
     heard(event) {
       const room = roomOf(event.marketId)
       if (room.seq !== null && event.seq <= room.seq) return
-      const texts = messagesOf(event)
       // Where something was missed, what is kept no longer joins on.
       if (room.seq !== null && event.seq > room.seq + 1) room.kept = []
       room.seq = event.seq
-      room.kept.push({ seq: event.seq, texts })
+      const change: Change = { seq: event.seq, event, texts: null }
+      room.kept.push(change)
       if (room.kept.length > KEPT) room.kept.shift()
-      tell(event.marketId, room, texts, event.seq)
+      if (room.listeners.size > 0) tell(event.marketId, room, change)
     },
     missed() {
       for (const [id, room] of rooms) {
@@ -269,6 +278,11 @@ export function createFeed({ reads, scheduler, log, telemetry }: FeedOptions): F
       for (const timer of pending) timer.cancel()
     },
   }
+}
+
+function textsOf(change: Change): readonly string[] {
+  change.texts ??= messagesOf(change.event)
+  return change.texts
 }
 
 /** What an event is to a listener: a trade also moves the price. */
