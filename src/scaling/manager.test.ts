@@ -199,6 +199,7 @@ describe('a provider that fails', () => {
     expect(store.target('web').state.lastAction?.action).toBe('scale_up')
     expect(figure('scaling_driver_failing')).toBe(0)
     expect(store.figures('web', 0)).toMatchObject({ taken: 1, successful: 1, failed: 0 })
+    expect(store.figures(null, 0)).toMatchObject({ taken: 1, successful: 1 })
     expect(store.figures('another', 0)).toMatchObject({ taken: 0, averageMs: null })
     await manager.close()
   })

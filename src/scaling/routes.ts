@@ -141,8 +141,9 @@ function engineRoutes(deps: ScalingRoutesDeps): Route[] {
     }
   }
 
-  function figures(view: TargetView, now: Millis) {
-    const { taken, successful, failed, averageMs } = store.figures(view.target.name, now - PERIOD_MS)
+  /** `of`: the target whose actions count; null: those of all. */
+  function figures(view: TargetView, of: string | null, now: Millis) {
+    const { taken, successful, failed, averageMs } = store.figures(of, now - PERIOD_MS)
     const { cost, baseline_cost } = usage(view, now - PERIOD_MS, now)
     return {
       scaling_actions_taken: taken,
@@ -289,7 +290,7 @@ function engineRoutes(deps: ScalingRoutesDeps): Route[] {
               ]),
             ),
             recent_decisions: store.decisions({ target: name, since: now - HOUR, limit: 100 }).map(decisionJson),
-            metrics: figures(view, now),
+            metrics: figures(view, query.target ?? null, now),
             config: {
               default_min_instances: settings.minInstances,
               default_max_instances: settings.maxInstances,
@@ -370,8 +371,12 @@ function engineRoutes(deps: ScalingRoutesDeps): Route[] {
       access: 'viewer',
       tag,
       summary: 'What became of the actions of the last 7 days',
+      query: Type.Object({ target: TargetQuery }),
       data: MetricsSchema,
-      handler: () => ({ data: figures(manager.view(MARKET), clock.now()) }),
+      handler({ query }) {
+        const view = manager.view(targetOf(deps, query.target))
+        return { data: figures(view, query.target ?? null, clock.now()) }
+      },
     }),
     route({
       method: 'GET',

@@ -236,17 +236,17 @@ export function openScalingStore(db: Database) {
       return this.decisions({ target, limit: 1 })[0] ?? null
     },
 
-    /** Actions on a target that were carried out, or failed, since a moment. */
-    figures(target: string, since: Millis): ScalingFigures {
+    /** Actions on a target, or on all, that were carried out, or failed, since a moment. */
+    figures(target: string | null, since: Millis): ScalingFigures {
       const rows = db
-        .prepare<[string, number], { status: string; n: number; ms: number | null }>(
+        .prepare<[string | null, string | null, number], { status: string; n: number; ms: number | null }>(
           `SELECT s.status AS status, count(*) AS n, avg(s.at - d.at) AS ms FROM scaling_steps s
            JOIN scaling_decisions d ON d.id = s.decision
-           WHERE d.target = ? AND s.at >= ? AND s.status IN ('done', 'failed') AND d.action <> 'maintain'
+           WHERE (? IS NULL OR d.target = ?) AND s.at >= ? AND s.status IN ('done', 'failed') AND d.action <> 'maintain'
              AND s.id = (SELECT max(id) FROM scaling_steps WHERE decision = s.decision)
            GROUP BY s.status`,
         )
-        .all(target, since)
+        .all(target, target, since)
       const of = (status: string) => rows.find((row) => row.status === status)
       const successful = of('done')?.n ?? 0
       const failed = of('failed')?.n ?? 0

@@ -70,7 +70,7 @@ export function Replay({ policy }: { policy: Readonly<Record<string, unknown>> }
         gapMs={10 * (answer?.step ?? 3600) * 1000}
         left={{ unit: 'req/s', base: 0, top: answer ? null : 1 }}
         stale={false}
-        note={answer ? `one instance holds ${formatNumber(each, 'req/s')} req/s, fitted to these days` : null}
+        note={answer ? `one instance holds ${formatNumber(each, 'req/s')} req/s` : null}
       />
       {problem && (
         <p class="note refusal" role="status">
