@@ -8,12 +8,14 @@
  * belongs to nobody else, so that whoever takes it may move it to another thread.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { AppError } from '../base/errors.ts'
+import type { BodyBudget } from './receive.ts'
+import { receiveBody } from './receive.ts'
 import type { ForeignShape, RawReply } from './route.ts'
 
 export interface DirectWay {
   readonly shape: ForeignShape
   readonly bodyLimitBytes: number
+  readonly budget: BodyBudget
   /** Throws what refuses the request before its body is read; waits only where who calls has to be asked elsewhere. */
   admit(): void | Promise<void>
   /** Runs the route on the whole body. */
@@ -28,7 +30,7 @@ export interface DirectWay {
 export function serveDirect(request: IncomingMessage, response: ServerResponse, way: DirectWay): void {
   const fail = (error: unknown): void => send(response, way, way.failure(error))
   const proceed = () => {
-    readBody(request, way.bodyLimitBytes)
+    receiveBody(request, way.bodyLimitBytes, way.budget)
       .then(way.run)
       .then((reply) => send(response, way, reply), fail)
   }
@@ -42,33 +44,6 @@ export function serveDirect(request: IncomingMessage, response: ServerResponse, 
     fail(error)
   }
 }
-
-function readBody(request: IncomingMessage, bytesMax: number): Promise<Uint8Array> {
-  const declared = request.headers['content-length']
-  const length = declared === undefined ? -1 : Number(declared)
-  return new Promise((resolve, reject) => {
-    const tooLarge = () => reject(new AppError(413, 'body_too_large', 'The body is too large.'))
-    if (length > bytesMax) return tooLarge()
-    // Its own memory, not a part of Node's pool.
-    let body = Buffer.allocUnsafeSlow(length > 0 ? Math.min(length, FIRST_BYTES_MAX) : 0)
-    let bytes = 0
-    request.on('data', (chunk: Buffer) => {
-      const needed = bytes + chunk.length
-      if (needed > bytesMax) return tooLarge()
-      if (needed > body.length) {
-        const larger = Buffer.allocUnsafeSlow(Math.max(needed, length > 0 ? length : 2 * body.length))
-        body.copy(larger, 0, 0, bytes)
-        body = larger
-      }
-      chunk.copy(body, bytes)
-      bytes = needed
-    })
-    request.on('end', () => resolve(bytes === body.length ? body : new Uint8Array(body.subarray(0, bytes))))
-  })
-}
-
-/** A sender's word about its length is believed so far; the rest of the memory is taken when the bytes come. */
-const FIRST_BYTES_MAX = 1 << 20
 
 function send(response: ServerResponse, way: DirectWay, { status, headers, body }: RawReply): void {
   if (response.destroyed || response.headersSent) return

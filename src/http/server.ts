@@ -24,6 +24,7 @@ import { serveDirect } from './direct.ts'
 import { openApi } from './openapi.ts'
 import type { Rate } from './rate-limit.ts'
 import { rateLimiter } from './rate-limit.ts'
+import { createBodyBudget, receiveBody } from './receive.ts'
 import type {
   ForeignShape,
   Principal,
@@ -152,7 +153,14 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     },
   })
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  const budget = createBodyBudget()
+  app.addContentTypeParser('*', (request, payload, done) => {
+    const limit = request.routeOptions.bodyLimit ?? options.limits().bodyBytes
+    receiveBody(payload, limit, budget).then(
+      (body) => done(null, body),
+      (error) => done(error),
+    )
+  })
 
   // Hooks that need not wait call back: a promise for each stage of each request would cost more than the stage.
   app.addHook('onRequest', (request, reply, next) => {
@@ -380,6 +388,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     serveDirect(raw, response, {
       shape,
       bodyLimitBytes: shape.bodyLimitBytes ?? options.limits().bodyBytes,
+      budget,
       headers: { ...HEADERS, 'x-request-id': request.id },
       admit: () => admitForeign(shape, request),
       run: (body) => shape.foreign(context(request, { raw: response }, {}, new URLSearchParams(), body, body)),
