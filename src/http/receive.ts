@@ -73,10 +73,8 @@ export function receiveBody(request: IncomingMessage, bytesMax: number, budget: 
       if (needed > bytesMax) return refuse(tooLarge(bytesMax))
       if (needed > body.length) {
         const first = length > 0 ? Math.min(length, FIRST_BYTES_MAX) : FIRST_CHUNK_BYTES
-        const size = Math.max(
-          needed,
-          body.length === 0 ? first : length > 0 ? Math.min(length, 2 * body.length) : 2 * body.length,
-        )
+        const next = body.length === 0 ? first : 2 * body.length
+        const size = Math.max(needed, Math.min(next, length > 0 ? length : bytesMax))
         if (!budget.take(size - body.length)) {
           return refuse(unavailable('Too many large bodies are being received. Send it again.', 1, 'overloaded'))
         }
