@@ -378,7 +378,8 @@ export class Watcher implements WalConsumer {
       const interval = this.#interval[id]!
       const patience = interval === 0 ? ABSENT_UNKNOWN_MS : Math.max(ABSENT_MS, 3 * interval)
       // A comparison with NaN is false: a series that nobody waits for.
-      if (monotonic - arrived > patience) this.#step(w, { kind: 'absent', at: now - (monotonic - arrived) }, now)
+      if (monotonic - arrived > patience)
+        this.#step(w, { kind: 'absent', at: Math.round(now - (monotonic - arrived)) }, now)
     }
   }
 

@@ -87,7 +87,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
 
   const statuses = (): ProcessStatus[] =>
     [...all.values()].map(({ id, kind, handle, state, startedAt, readySince, restarts, lastExit }) => {
-      const readyAt = readySince === null ? null : clock.now() - (clock.monotonic() - readySince)
+      const readyAt = readySince === null ? null : Math.round(clock.now() - (clock.monotonic() - readySince))
       return {
         id,
         kind,

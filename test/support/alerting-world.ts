@@ -213,8 +213,11 @@ export class World {
 /** A scheduler whose work ends with the life that planned it. */
 function mortal(scheduler: Scheduler, life: { readonly over: boolean }): Scheduler {
   const alive = (work: () => void | Promise<void>) => () => (life.over ? undefined : work())
+  // As the machine's: monotonic time has fractions, and what is stored is whole milliseconds all the same.
+  let reads = 0
+  const { clock } = scheduler
   return {
-    clock: scheduler.clock,
+    clock: { now: () => clock.now(), monotonic: () => clock.monotonic() + ++reads / 65_536 },
     every: (ms, work) => scheduler.every(ms, alive(work)),
     after: (ms, work) => scheduler.after(ms, alive(work)),
     sleep: (ms) => scheduler.sleep(ms),
