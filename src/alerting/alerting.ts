@@ -103,7 +103,7 @@ export function startAlerting(options: AlertingOptions): Alerting {
     const { escalationTimeout, suppressionWindow, maxAlertsPerMetric, retentionDays } = config()
     return {
       escalationMs: escalationTimeout * SECOND,
-      groupWindowMs: suppressionWindow * SECOND,
+      groupWindowMs: Math.round(suppressionWindow * SECOND),
       singles: maxAlertsPerMetric,
       retentionMs: retentionDays * DAY,
     }

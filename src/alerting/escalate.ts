@@ -23,7 +23,8 @@ const NEXT: Readonly<Record<Severity, Severity | null>> = {
 
 /** When an alert of this severity, told at `at`, rises; null: never. */
 export function escalatesAt(severity: Severity, at: Millis, timeoutMs: number): Millis | null {
-  return NEXT[severity] === null ? null : at + timeoutMs
+  // Seconds of a configuration times 1000 need not be whole (64.1 is not), and times are stored as whole milliseconds.
+  return NEXT[severity] === null ? null : Math.round(at + timeoutMs)
 }
 
 /** What to do now with an active alert; null: nothing is due. One level at a time, however long nobody looked. */

@@ -14,6 +14,10 @@ import { CompiledSilence, type Silence } from './suppress/silence.ts'
 const escaped = (text: string) => text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
 
 describe('escalation', () => {
+  test('its time is a whole millisecond, whatever the configuration says in seconds', () => {
+    expect(Number.isInteger(64.1 * SECOND)).toBe(false)
+    expect(escalatesAt('warning', 1000, 64.1 * SECOND)).toBe(65_100)
+  })
   test.each<[Severity, Severity | null]>([
     ['info', null],
     ['warning', 'critical'],
