@@ -62,6 +62,8 @@ interface Known {
 const LOOK_MS = 2 * SECOND
 const WALLET_MS = 60 * SECOND
 const MOMENTUM_MS = 3 * MINUTE
+/** Traders that are asked for one act before it is left out. */
+const ASKED_MAX = 20
 
 /** Runs until `signal` is aborted; the figures grow while it does. */
 export function populate(options: RunOptions): { readonly figures: Figures; readonly done: Promise<void> } {
@@ -191,17 +193,20 @@ async function live(options: RunOptions, figures: Figures): Promise<void> {
     if (short) await look()
   }
 
+  /** One act: who has nothing to do leaves it to the next, so that the rate is that of acts, not of looks. */
   async function step(): Promise<void> {
-    const market = pick()
-    const trader = traders[Math.floor(random.next() * traders.length)]
-    if (!market || !trader) return
-    await readWallet(trader)
-    const shares = trader.shares.get(market.seen.id) ?? [0, 0]
-    const wallet = { credit: trader.credit, shares, orders: trader.orders }
-    const chosen = act(trader.kind, market.seen, wallet, market.truth, random)
-    if (!chosen) return
-    figures.acts++
-    await carryOut(trader, market, chosen)
+    for (let asked = 0; asked < ASKED_MAX; asked++) {
+      const market = pick()
+      const trader = traders[Math.floor(random.next() * traders.length)]
+      if (!market || !trader) return
+      await readWallet(trader)
+      const shares = trader.shares.get(market.seen.id) ?? [0, 0]
+      const wallet = { credit: trader.credit, shares, orders: trader.orders }
+      const chosen = act(trader.kind, market.seen, wallet, market.truth, random)
+      if (!chosen) continue
+      figures.acts++
+      return carryOut(trader, market, chosen)
+    }
   }
 
   function pick(): Known | null {
