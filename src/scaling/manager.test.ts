@@ -56,7 +56,14 @@ afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
 })
 
-function world(options: { path?: string; scheduler?: FakeScheduler; provider?: ReturnType<typeof provider> } = {}) {
+interface WorldOptions {
+  path?: string
+  scheduler?: FakeScheduler
+  provider?: ReturnType<typeof provider>
+  driver?: 'platform'
+}
+
+function world(options: WorldOptions = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'om-manager-'))
   folders.push(folder)
   const path = options.path ?? join(folder, 'ops.db')
@@ -92,6 +99,7 @@ function world(options: { path?: string; scheduler?: FakeScheduler; provider?: R
     )
   }
   const metrics: { rps: number | null } = { rps: 50 }
+  const limits: { maxInstances?: number } = {}
   const events: ScalingEvent[] = []
   const telemetry = createTelemetry()
   const made = options.provider ?? provider()
@@ -99,14 +107,14 @@ function world(options: { path?: string; scheduler?: FakeScheduler; provider?: R
     startManager({
       store,
       policies,
-      targets: [web!],
+      targets: [{ ...web!, driver: options.driver ?? web!.driver }],
       driver: () => made.driver,
       sources: {
         read: async (expr) => (expr === 'rps' ? metrics.rps : null),
         range: async () => [],
         forecast: () => [],
       },
-      config: () => defaults,
+      config: () => ({ ...defaults, ...limits }),
       scheduler,
       log: silentLog,
       telemetry,
@@ -119,7 +127,8 @@ function world(options: { path?: string; scheduler?: FakeScheduler; provider?: R
       .find((family) => family.name === name)
       ?.samples.reduce((sum, { value }) => sum + value, 0)
   const changes = () => store.decisions({ target: 'web', only: 'changes', limit: 100 })
-  return { path, db, scheduler, store, policies, metrics, events, telemetry, start, provider: made, figure, changes }
+  const parts = { path, db, scheduler, store, policies, metrics, limits, events, telemetry }
+  return { ...parts, start, provider: made, figure, changes }
 }
 
 describe('a cycle', () => {
@@ -349,6 +358,81 @@ describe('a control that was killed', () => {
     await first.scheduler.run(3 * SECOND)
     expect(slow.told.length).toBe(1)
     expect(standingOf(next.changes()[0]!).status).toBe('done')
+    await manager.close()
+  })
+})
+
+describe('after a restart of everything', () => {
+  /** Front: it keeps one until it is told, and answers only some time after its start. */
+  function front() {
+    const made = provider()
+    const { driver } = made
+    const { observe } = driver
+    const answers = { after: 2 }
+    Object.assign(driver, {
+      async observe() {
+        if (answers.after-- > 0) throw new Error('front has not told yet')
+        return { ...(await observe.call(driver)), wanted: made.told.at(-1)?.wanted ?? null }
+      },
+    })
+    return made
+  }
+
+  async function lived(rps: number, wanted: number) {
+    const first = world({ driver: 'platform', provider: front() })
+    first.metrics.rps = rps
+    const gone = first.start()
+    await first.scheduler.run(5 * SECOND)
+    await gone.refresh('web')
+    gone.manual({ target: 'web', wanted, reason: 'a game', holdMs: 0, by: 'mira' })
+    await first.scheduler.run(3 * SECOND)
+    await gone.close()
+    expect(first.provider.state.ready).toBe(wanted)
+    return first
+  }
+
+  test.each([true, false])('front is told the last number wanted again, once (scaling on: %s)', async (active) => {
+    const { path, scheduler } = await lived(50, 3)
+    const next = world({ path, scheduler, driver: 'platform', provider: front() })
+    next.store.setActive(active)
+    const manager = next.start()
+    await scheduler.run(5 * MINUTE)
+    expect(next.provider.told).toEqual([{ wanted: 3, fence: 2 }])
+    expect(manager.view('web')).toMatchObject({ wanted: 3, observed: { ready: 3 } })
+    expect(next.changes().length).toBe(1)
+    await manager.close()
+  })
+
+  test('never more than what is allowed by now', async () => {
+    const { path, scheduler } = await lived(50, 8)
+    const next = world({ path, scheduler, driver: 'platform', provider: front() })
+    next.limits.maxInstances = 5
+    const manager = next.start()
+    await scheduler.run(MINUTE)
+    expect(next.provider.told[0]).toEqual({ wanted: 5, fence: 2 })
+    await manager.close()
+  })
+
+  test('a front that does not take it is asked again', async () => {
+    const { path, scheduler } = await lived(50, 3)
+    const next = world({ path, scheduler, driver: 'platform', provider: front() })
+    next.provider.state.refuses = new Error('busy')
+    const manager = next.start()
+    await scheduler.run(10 * SECOND)
+    expect(next.provider.told).toEqual([])
+    expect(manager.view('web').problem).toMatch(/tries to scale it failed/)
+    next.provider.state.refuses = null
+    await scheduler.run(20 * SECOND)
+    expect(next.provider.told).toEqual([{ wanted: 3, fence: 2 }])
+    expect(manager.view('web').problem).toBeNull()
+    await manager.close()
+  })
+
+  test('where nobody ever wanted any, front keeps its own number', async () => {
+    const { scheduler, start, provider: made } = world({ driver: 'platform', provider: front() })
+    const manager = start()
+    await scheduler.run(5 * MINUTE)
+    expect(made.told).toEqual([])
     await manager.close()
   })
 })

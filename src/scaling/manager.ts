@@ -18,6 +18,7 @@ import { tx } from '../storage/database.ts'
 import type { ScalingConfig } from './config.ts'
 import { carriedOut, decide } from './decide.ts'
 import { type Driver, Fenced, type Observed, Unmanaged } from './drivers/driver.ts'
+import { boundsOf } from './limits.ts'
 import type { DecideSettings, Decision, DecisionStatus, ManualHold, Observation, Pause, Target } from './model.ts'
 import { observationOf, type ScalingSources } from './observe.ts'
 import type { Policies } from './policies.ts'
@@ -93,6 +94,8 @@ interface Live {
   retry: Cancel | null
   awaiting: { decision: string; action: Decision['action']; wanted: number; since: Millis } | null
   usedAt: number | null
+  /** Whether front may have to be told again what was wanted before everything ended. */
+  toRemind: boolean
   /** Its cycle that runs now. */
   cycle: Promise<void> | null
   /** Instances that were seen ready, by id and since when; null before the first look. */
@@ -156,6 +159,7 @@ export function startManager(deps: ManagerDeps) {
       retry: null,
       awaiting: null,
       usedAt: null,
+      toRemind: settings.driver === 'platform',
       cycle: null,
       known: null,
       startUps: [],
@@ -232,6 +236,33 @@ export function startManager(deps: ManagerDeps) {
     }
     await look(live).catch(() => {})
     if (!row.settled) await attempt(live)
+    else await remind(live)
+  }
+
+  /**
+   * After a restart of everything front begins with the fewest: it is told the last number wanted again, once it has said
+   * that nobody told it any. It never begins anew while this control lives.
+   */
+  async function remind(live: Live): Promise<void> {
+    if (stopped || !live.toRemind || live.observed === null || clock.monotonic() < live.nextTryAt) return
+    const row = store.target(live.settings.name)
+    if (live.observed.wanted !== null || row.wanted === null || !row.settled) {
+      live.toRemind = false
+      return
+    }
+    const settings = settingsOf(live.settings, clock.now())
+    const enabled = settings.policies.filter((policy) => policy.enabled)
+    const { min, max } = boundsOf(settings, enabled)
+    try {
+      await live.driver!.scale(Math.min(max, Math.max(min, row.wanted)), fence)
+      live.toRemind = false
+      live.failures = 0
+      live.nextTryAt = 0
+    } catch (error) {
+      const againInMs = failedAgain(live)
+      log.warn('the last number wanted was not taken', { target: live.settings.name, why: messageOf(error), againInMs })
+    }
+    await look(live).catch(() => {})
   }
 
   /** One thing after the other; what failed does not stop what comes next. */
@@ -327,6 +358,7 @@ export function startManager(deps: ManagerDeps) {
         if (stopped || (!near && live.awaiting === null)) return
         // What is near answers at once: it is not to wait for a cycle that waits for its metrics.
         await (near ? look(live) : lane(live, () => look(live))).catch(() => {})
+        if (live.toRemind && live.observed !== null) await lane(live, () => remind(live))
       }),
     )
   }
@@ -461,12 +493,18 @@ export function startManager(deps: ManagerDeps) {
     await look(live).catch(() => {})
   }
 
-  function failedToAct(live: Live, decision: string, error: unknown): void {
-    const now = clock.now()
-    const first = live.failures === 0
+  /** Answers how long to wait before the next try, ms. */
+  function failedAgain(live: Live): Millis {
     const wait = Math.min(RETRY_MAX_MS, RETRY_MS * 2 ** live.failures)
     live.failures++
     live.nextTryAt = clock.monotonic() + wait
+    return wait
+  }
+
+  function failedToAct(live: Live, decision: string, error: unknown): void {
+    const now = clock.now()
+    const first = live.failures === 0
+    const wait = failedAgain(live)
     live.count.failed.add()
     log.warn('a target could not be scaled', { target: live.settings.name, why: messageOf(error), againInMs: wait })
     tx(store.db, () => {

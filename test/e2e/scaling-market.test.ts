@@ -9,11 +9,15 @@ const main = process.env.OM_TEST_MAIN
 const API = '/api/v1/auto-scaling'
 let platform: Platform
 
-beforeAll(async () => {
-  platform = await startPlatform({
+const start = (more: { dir?: string } = {}) =>
+  startPlatform({
     env: { COLLECT_HOST: 'false', AUTO_SCALING_EVALUATION_INTERVAL: '0.5' },
     ...(main ? { main } : {}),
+    ...more,
   })
+
+beforeAll(async () => {
+  platform = await start()
   // What the machine of the test does besides is not what is tested.
   for (const name of ['cpu_scaling', 'memory_scaling', 'response_time_scaling', 'throughput_scaling']) {
     expect((await platform.request('PUT', `${API}/policies/${name}`, { enabled: false })).status).toBe(200)
@@ -58,7 +62,8 @@ function users(count: number) {
 
 describe('the market', () => {
   test('goes to three and back to one under load, and no request fails', async () => {
-    await eventually(ready, (count) => count === 1, 30_000)
+    expect((await wish(1, { hold_for: 600 })).status).toBe(200)
+    await eventually(instances, (all) => all.length === 1 && all[0].state === 'ready', 60_000)
     const load = users(8)
     const up = await wish(3, { reason: 'a big evening', hold_for: 600 })
     expect([up.status, up.json.data]).toMatchObject([200, { target_instances: 3, previous_instances: 1 }])
@@ -94,13 +99,16 @@ describe('the market', () => {
 
   test('a policy grows it by its load, one step at a time', async () => {
     expect((await wish(1, { hold_for: 0 })).status).toBe(200)
-    await eventually(ready, (count) => count === 1, 60_000)
-    const policy = { enabled: true, scale_up_threshold: 3, scale_down_threshold: 1, cooldown_period: 600 }
-    expect((await platform.request('PUT', `${API}/policies/throughput_scaling`, policy)).status).toBe(200)
+    await eventually(instances, (all) => all.length === 1 && all[0].state === 'ready', 60_000)
+    // One that never acted, also when this is run again: a policy that did would wait for the end of its cooldown.
+    const name = `growth_${Date.now()}`
+    const thresholds = { scale_up_threshold: 3, scale_down_threshold: 1 }
+    const policy = { name, metric_name: 'throughput', ...thresholds, cooldown_period: 600 }
     const load = users(4)
+    expect((await platform.request('POST', `${API}/policies`, policy)).status).toBe(201)
     const decision = await eventually(
       async () => (await platform.request('GET', `${API}/decisions?action=scale_up&limit=1`)).json.data[0],
-      (one) => one?.policy === 'throughput_scaling',
+      (one) => one?.policy === name,
       60_000,
     )
     expect(decision).toMatchObject({ current_instances: 1, target_instances: 2, trigger: 'reactive' })
@@ -108,6 +116,25 @@ describe('the market', () => {
     await eventually(ready, (count) => count === 2, 60_000)
     expect((await load.stop()).failures).toEqual([])
     const { policies } = (await platform.request('GET', `${API}/policies`)).json.data
-    expect(policies.throughput_scaling.last_action_time).not.toBeNull()
+    expect(policies[name].last_action_time).not.toBeNull()
+    expect((await platform.request('DELETE', `${API}/policies/${name}`)).status).toBe(200)
   }, 180_000)
+
+  test.each([
+    ['a power cut', () => platform.kill()],
+    ['an orderly stop', () => platform.stop()],
+  ])(
+    'after %s of everything there are as many as were last wanted',
+    async (_, end) => {
+      expect((await wish(3, { hold_for: 0 })).status).toBe(200)
+      await eventually(ready, (count) => count === 3, 60_000)
+      await end()
+      platform = await start({ dir: platform.dir })
+      await eventually(ready, (count) => count === 3, 60_000)
+      const { current_instances: current, target_instances: target } = (await platform.request('GET', `${API}/health`))
+        .json.data
+      expect([current, target]).toEqual([3, 3])
+    },
+    180_000,
+  )
 })
