@@ -7,8 +7,10 @@
  *   people ──────────┼─▶ turn: deeds ─▶ inhibition ─▶ stages ───┼─▶ outbox
  *   time ────────────┘                                          └─▶ the WAL position that all this covers
  *
- * Groups of the watcher are applied in order and answered when they are durable; one that cannot be written (a full
- * disk) is tried again until it can. Whatever a turn has changed in memory is read anew when its transaction fails.
+ * Groups of the watcher are applied in order and answered when they are durable; one that the store cannot take (a full
+ * disk) is tried again until it can. A change that fails for itself, again and again, is set aside (`set-aside.ts`), so
+ * that it keeps nobody else's alert from being told. Whatever a turn has changed in memory is read anew when its
+ * transaction fails.
  */
 import { conflict, messageOf, notFound } from '../base/errors.ts'
 import { newId } from '../base/id.ts'
@@ -27,6 +29,16 @@ import { finite, noticeAlert, openAlert, silenceLabels } from './opening.ts'
 import { type Alert, rankOf } from './record.ts'
 import { type Rule, SEVERITIES, type Severity } from './rule.ts'
 import { complete, type RuleDraft, type RulePatch, type Rules } from './rules/rules.ts'
+import {
+  type Faulty,
+  findFaulty,
+  forgetSetAside,
+  isPassing,
+  keepFaulty,
+  noticesOfFaulty,
+  type SetAside,
+  setAsideSince,
+} from './set-aside.ts'
 import { afterHolding, type ChannelFacts, judge, type Knowledge, type News, routesOf, type Verdict } from './stages.ts'
 import type { AlertStore } from './store.ts'
 import {
@@ -92,6 +104,8 @@ const MARKS_MAX = 50
 /** Changes of the watcher that are committed together, when they wait. */
 const CHANGES_AT_ONCE = 1000
 const RETRY_MS = SECOND
+/** So often a group is tried that fails for another reason than the store's, before what fails in it is set aside. */
+const TRIES = 5
 /** A turn of so many holds up the main thread for some 15 ms. */
 const SWEPT_AT_ONCE = 200
 const SWEEP_PAUSE_MS = 5
@@ -112,6 +126,8 @@ interface Turn {
   readonly after: (() => void)[]
   /** How many more alerts sweeps may look at. */
   room: number
+  /** The turn only shows whether it could be: at its end it is rolled back, and throws this. */
+  takenBack: Error | null
 }
 
 /** Hiding what a silence matches: what is left to look at, and behind which alert. */
@@ -151,6 +167,14 @@ export class Engine {
   readonly #timers: Cancel[] = []
   readonly #queue: Group[] = []
   #working = false
+  /** Failures in a row of the group that is first, for other reasons than the store's. */
+  #failures = 0
+  /** What fails of the group that is first, for itself: it is left out of it. */
+  #faulty: readonly Faulty[] = []
+  /** Its changes can be written, its figures cannot: they are left out, the next ones replace them. */
+  #withoutFigures = false
+  /** Deeds of time that fail for themselves, and why, at the last tick. */
+  #unable: readonly string[] = []
   #stopped = false
   /** `rule key`: how often a person has moved the watch; those never moved are left out. */
   #generations = new Map<string, number>()
@@ -222,34 +246,97 @@ export class Engine {
   }
 
   #work(): void {
-    const { scheduler, log, toWatcher } = this.#options
+    const { scheduler, toWatcher } = this.#options
     this.#working = true
-    const batch: Group[] = []
-    let changes = 0
-    for (const group of this.#queue) {
-      if (batch.length > 0 && changes + group.changes.length > CHANGES_AT_ONCE) break
-      batch.push(group)
-      changes += group.changes.length
-    }
+    const batch = this.#nextGroups()
     try {
       this.#turn((turn) => {
-        for (const group of batch) {
-          for (const change of group.changes) this.#apply(change, turn)
-          for (const { alertId, value, peak } of group.figures) {
-            this.#store.figure(alertId, value, Number.isNaN(peak) ? value : peak)
-          }
-        }
+        for (const group of batch) this.#applyGroup(group, turn)
+        this.#setAside(this.#faulty, turn)
         this.#store.setPosition(batch.at(-1)!.position)
       })
       this.#queue.splice(0, batch.length)
+      this.#failures = 0
+      this.#faulty = []
+      this.#withoutFigures = false
       toWatcher({ kind: 'done', seq: batch.at(-1)!.seq })
     } catch (error) {
-      log.error('Changes of alerts cannot be written; they are tried again.', { why: messageOf(error), error })
+      this.#notWritten(batch, error)
       scheduler.after(RETRY_MS, () => this.#again())
       return
     }
     if (this.#queue.length > 0) scheduler.after(0, () => this.#again())
     else this.#working = false
+  }
+
+  /** What is written together: as much as one turn may, or one group alone once something in it has failed. */
+  #nextGroups(): Group[] {
+    const batch: Group[] = []
+    let changes = 0
+    for (const group of this.#queue) {
+      if (batch.length > 0 && (this.#failures > 0 || changes + group.changes.length > CHANGES_AT_ONCE)) break
+      batch.push(group)
+      changes += group.changes.length
+    }
+    return batch
+  }
+
+  #applyGroup(group: Group, turn: Turn): void {
+    const left = new Set(this.#faulty.map(({ change }) => change))
+    for (const change of group.changes) if (!left.has(change)) this.#apply(change, turn)
+    if (this.#withoutFigures) return
+    for (const { alertId, value, peak } of group.figures) {
+      this.#store.figure(alertId, value, Number.isNaN(peak) ? value : peak)
+    }
+  }
+
+  #notWritten(batch: readonly Group[], error: unknown): void {
+    const { log } = this.#options
+    log.error('Changes of alerts cannot be written; they are tried again.', { why: messageOf(error), error })
+    if (isPassing(error)) return
+    this.#failures++
+    if (this.#failures < TRIES) return
+    try {
+      this.#faulty = findFaulty(batch[0]!.changes, (some) => this.#whyNot(some))
+      this.#withoutFigures = this.#faulty.length === 0
+    } catch (passing) {
+      log.error('What fails cannot be looked for at the moment.', { why: messageOf(passing) })
+    }
+  }
+
+  /** Why these changes cannot be written together, null: they can. Changes nothing; throws while the store cannot write. */
+  #whyNot(changes: readonly Change[]): string | null {
+    const tried = new Error('taken back')
+    try {
+      this.#turn((turn) => {
+        for (const change of changes) this.#apply(change, turn)
+        turn.takenBack = tried
+      })
+    } catch (error) {
+      if (error === tried) return null
+      if (isPassing(error)) throw error
+      return messageOf(error)
+    }
+    return null
+  }
+
+  #setAside(faulty: readonly Faulty[], turn: Turn): void {
+    if (faulty.length === 0) return
+    const { db, log, channel } = this.#options
+    keepFaulty(db, faulty, turn.now)
+    for (const ruleId of new Set(faulty.map(({ change }) => change.rule))) {
+      const its = faulty.filter(({ change }) => change.rule === ruleId)
+      const { why } = its[0]!
+      audit(db, turn.now, { who: 'platform', deed: 'alert.set_aside', what: ruleId, detail: { n: its.length, why } })
+      log.error('Changes of alerts are set aside: they cannot be written.', { rule: ruleId, count: its.length, why })
+      const rule = this.#rules.get(ruleId)
+      if (rule) turn.notices.push(...noticesOfFaulty(rule, its, channel, turn.now))
+    }
+  }
+
+  /** What could not be written since `from`, and what fails at the moment each time that it is tried. */
+  faults(from: Millis): SetAside & { readonly unable: readonly string[] } {
+    return { ...setAsideSince(this.#options.db, from), unable: this.#unable }
   }
 
   #again(): void {
@@ -667,20 +754,47 @@ export class Engine {
       const due = this.#active ? this.#store.dueToRise(now, RISES_AT_ONCE) : []
       const groups = this.#store.groupsToFlush(now)
       const tests = this.#store.openTests(now - TEST_MS)
-      if (moved || due.length > 0 || groups.length > 0 || tests.length > 0) {
-        this.#turn((turn) => {
-          if (moved) this.#turnSilences(turn)
-          for (const alert of due) this.#rise(alert.id, turn)
-          for (const test of tests) {
-            this.#close({ alertId: test.id, at: now, value: Number.NaN, why: 'recovered' }, turn)
-          }
-          for (const group of groups) this.#flush(group, turn)
-        })
-      }
+      this.#unable = this.#do([
+        ...(moved ? [{ what: 'silences', deed: (turn: Turn) => this.#turnSilences(turn) }] : []),
+        ...due.map(({ id }) => ({ what: `escalation of alert ${id}`, deed: (turn: Turn) => this.#rise(id, turn) })),
+        ...tests.map(({ id }) => ({
+          what: `end of test alert ${id}`,
+          deed: (turn: Turn) => {
+            this.#close({ alertId: id, at: now, value: Number.NaN, why: 'recovered' }, turn)
+          },
+        })),
+        ...groups.map((group) => ({ what: `digest of ${group.key}`, deed: (turn: Turn) => this.#flush(group, turn) })),
+      ])
       if (this.#ticks % CLEAN_EVERY === 0) this.#clean(now)
     } catch (error) {
       log.error('A turn of alerting failed; it is tried again.', { why: messageOf(error), error })
     }
+  }
+
+  /**
+   * Does all in one turn. When that fails for another reason than the store's, each in a turn of its own, so that one
+   * that cannot be done holds up no other; answers those that failed, and why. Throws while the store cannot write.
+   */
+  #do(deeds: readonly { readonly what: string; readonly deed: (turn: Turn) => void }[]): string[] {
+    if (deeds.length === 0) return []
+    try {
+      this.#turn((turn) => {
+        for (const { deed } of deeds) deed(turn)
+      })
+      return []
+    } catch (error) {
+      if (isPassing(error)) throw error
+    }
+    return deeds.flatMap(({ what, deed }) => {
+      try {
+        this.#turn(deed)
+        return []
+      } catch (error) {
+        if (isPassing(error)) throw error
+        this.#options.log.error('A part of a turn of alerting failed; it is tried again.', { what, error })
+        return [`${what}: ${messageOf(error)}`]
+      }
+    })
   }
 
   #rise(id: string, turn: Turn): void {
@@ -704,6 +818,7 @@ export class Engine {
     this.#turn(() => {
       this.#store.clean(now - retentionMs, CLEANED_AT_ONCE)
       this.#store.forgetGroups(now - 24 * HOUR)
+      forgetSetAside(this.#options.db, now - retentionMs)
       for (const [id, { silence }] of this.#silences) {
         const ended = silence.endedAt ?? silence.endsAt
         if (ended === null || ended > now - retentionMs) continue
@@ -734,6 +849,7 @@ export class Engine {
       notices: [],
       after: [],
       room: this.#options.sweptAtOnce ?? SWEPT_AT_ONCE,
+      takenBack: null,
     }
     const written = this.#store.written()
     let result: T
@@ -742,6 +858,7 @@ export class Engine {
         const value = work(turn)
         this.#conclude(turn)
         enqueue(db, turn.notices)
+        if (turn.takenBack) throw turn.takenBack
         if (inside) this.#later(turn)
         return value
       })

@@ -40,6 +40,7 @@ export function alertingHealth({ alerting, delivery, config }: HealthDeps, now: 
   const problems = [
     ...(engine.active ? evaluation(alerting, all, config(), now) : []),
     ...some(alerting.fileProblems(), ({ where, message }) => `A rule file is not applied: ${where}: ${message}.`),
+    ...faults(engine, now),
     ...deliveryProblems(delivery, now),
   ]
   const undeliverable = undeliverableRules(all, (id) => delivery.channels.record(id))
@@ -63,6 +64,18 @@ function evaluation(
     ...(silent === null ? [] : [`Nothing is evaluated: ${silent}.`]),
     ...(late > LATE_CYCLES * evaluationInterval ? [`No evaluation for ${Math.round(late)} s.`] : []),
     ...some(failing, ({ id, error }) => `The rule ${id} cannot be evaluated: ${error}`),
+  ]
+}
+
+/** What alerting itself could not do: a fault of the platform's. */
+function faults(engine: Alerting['engine'], now: Millis): string[] {
+  const { count, last, unable } = engine.faults(now - DAY)
+  const changes = count === 1 ? 'A change of an alert' : `${count} changes of alerts`
+  return [
+    ...(last === null
+      ? []
+      : [`${changes} could not be stored within the last day, the last of the rule ${last.rule}: ${last.why}.`]),
+    ...some(unable, (what) => `Cannot be done: ${what}.`),
   ]
 }
 

@@ -1,5 +1,5 @@
 /** ops.db: what operating the platform leaves behind. */
-import { alertingTables, deliveryTables, postedTable } from '../alerting/index.ts'
+import { alertingTables, deliveryTables, postedTable, setAsideTable } from '../alerting/index.ts'
 import { pointNotesTable } from '../analytics/index.ts'
 import { scalingTables } from '../scaling/index.ts'
 import { auditTable } from '../storage/audit.ts'
@@ -20,6 +20,7 @@ const migrations = [
   deliveryTables,
   postedTable,
   scalingTables,
+  setAsideTable,
 ]
 
 export function openOps(path: string): Database {

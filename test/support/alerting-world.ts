@@ -5,8 +5,9 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import Sqlite from 'better-sqlite3'
 import { Engine, type EngineSettings, isWatched } from '../../src/alerting/engine.ts'
-import { deliveryTables } from '../../src/alerting/index.ts'
+import { deliveryTables, setAsideTable } from '../../src/alerting/index.ts'
 import { Rules } from '../../src/alerting/rules/rules.ts'
 import type { ChannelFacts } from '../../src/alerting/stages.ts'
 import { AlertStore } from '../../src/alerting/store.ts'
@@ -76,7 +77,7 @@ export class World {
     this.#life = life
     this.db = openDatabase(join(this.dir, 'ops.db'), {
       synchronous: 'NORMAL', // no machine loses power here, and processes lose nothing by it
-      migrations: [auditTable, idempotencyTable, alertingTables, deliveryTables],
+      migrations: [auditTable, idempotencyTable, alertingTables, deliveryTables, setAsideTable],
     })
     this.store = new AlertStore(this.db)
     this.rules = new Rules(this.db)
@@ -93,7 +94,7 @@ export class World {
         channel: (id) => {
           if (this.failures > 0 && this.db.inTransaction) {
             this.failures--
-            throw new Error('the disk is full')
+            throw new Sqlite.SqliteError('database or disk is full', 'SQLITE_FULL')
           }
           return this.channels.get(id) ?? null
         },
