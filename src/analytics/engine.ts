@@ -37,6 +37,7 @@ import { findInsights } from './insights/find.ts'
 import { BIN_MS, FORGET_AFTER_MS, type Impact, type Insight, type MetricView, merge } from './insights/insight.ts'
 import type { AnalyticsNote } from './live.ts'
 import { type LabelPairs, labelsText, metricOf, platformLabels, type SeriesId, shown } from './series-id.ts'
+import { openSwitch } from './switch.ts'
 import { limitOf, watchedMetrics } from './watched.ts'
 
 export interface AnalyticsSettings {
@@ -142,7 +143,8 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
   const anomalies = openAnomalies(db)
   const forecasts = openForecasts(db, clock)
   let insights = loadInsights(db)
-  let active = readSwitch(db)
+  const power = openSwitch(db)
+  let active = power.on()
   let lastActivity: Millis | null = null
   let running: Promise<void> | null = null
   let timers: Cancel[] = []
@@ -277,14 +279,14 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
     },
     start() {
       if (active) return false
-      writeSwitch(db, true)
+      power.set(true, clock.now())
       active = true
       plan()
       return true
     },
     async stop() {
       if (!active) return false
-      writeSwitch(db, false)
+      power.set(false, clock.now())
       active = false
       await halt()
       return true
@@ -326,15 +328,6 @@ export function startAnalytics(deps: AnalyticsDeps): Analytics {
     },
     close: halt,
   }
-}
-
-function readSwitch(db: Database): boolean {
-  const row = db.prepare("SELECT value FROM engine WHERE name = 'active'").get() as { value: string } | undefined
-  return row?.value !== 'false'
-}
-
-function writeSwitch(db: Database, on: boolean): void {
-  db.prepare("INSERT OR REPLACE INTO engine (name, value) VALUES ('active', ?)").run(String(on))
 }
 
 function loadInsights(db: Database): Insight[] {

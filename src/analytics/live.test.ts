@@ -14,6 +14,7 @@ import { openAnalytics } from './database.ts'
 import { SEASON_BYTES } from './detectors/seasons.ts'
 import { type AnalyticsNote, LiveDetector, WRITE_MS } from './live.ts'
 import { readState } from './state-file.ts'
+import { openSwitch } from './switch.ts'
 
 const START = Date.UTC(2026, 0, 5)
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 1e9))
@@ -88,6 +89,23 @@ describe(`detection in the pipeline (seed ${seed})`, () => {
     expect(new Set(jump.members.map((m) => m.labels.n))).toEqual(new Set(['0', '1', '2', '3']))
     expect(jump.members[0]!.labels.n).toBe('0')
     expect(notes.flatMap((n) => (n.kind === 'anomalies' ? n.ids : []))).toHaveLength(rows().length)
+  })
+
+  test('while analytics is off nothing is said, also when it is fed again; learning goes on', () => {
+    const from = START + 8 * DAY - HOUR
+    const until = START + 8 * DAY + 12 * HOUR
+    const power = openSwitch(db)
+    power.set(false, from)
+    power.set(true, until)
+    const live = start()
+    for (const batch of batches()) live.apply(batch)
+    live.close()
+    const told = db.prepare('SELECT at FROM anomalies').pluck().all() as number[]
+    expect(told.filter((at) => at >= from && at < until)).toEqual([])
+    expect(power.on()).toBe(true)
+    power.set(false, until + DAY)
+    power.set(false, until + 2 * DAY)
+    expect([power.on(), power.wasOff()(until + DAY), power.wasOff()(until)]).toEqual([false, true, false])
   })
 
   test('an onset is written half a second later, with what else was raised until then', async () => {

@@ -8,7 +8,7 @@
  * Onsets are written a moment after they are raised; the detector's state, which is large, now and then, to a file of
  * its own together with the WAL position it covers (state-file.ts). After a crash the samples behind that position are stepped
  * again: they raise the same ids, and what is there already is left alone. So a restart relearns nothing and repeats no
- * alarm.
+ * alarm. While analytics is off the detector goes on learning and nothing is said of it.
  */
 import { messageOf } from '../base/errors.ts'
 import type { Log } from '../base/log.ts'
@@ -30,6 +30,7 @@ import { Detector, type DetectorOptions } from './detectors/detector.ts'
 import type { Onset } from './detectors/onset.ts'
 import { warmUp } from './detectors/warm-up.ts'
 import { readState, writeState } from './state-file.ts'
+import { openSwitch, type Switch } from './switch.ts'
 
 export interface LiveOptions {
   readonly db: Database
@@ -112,6 +113,7 @@ export class LiveDetector implements WalConsumer {
   #sweptAt: Millis
   readonly #insert
   readonly #stored
+  readonly #switch: Switch
   #position: number
   #savedPosition: number
   #savedAt = Number.NEGATIVE_INFINITY
@@ -145,6 +147,7 @@ export class LiveDetector implements WalConsumer {
     this.#stored = db.prepare(
       "SELECT e.event, (SELECT min(at) FROM anomalies WHERE event = e.event) AS startedAt FROM anomalies e WHERE id = ? OR (series = ? AND at >= ? AND view <> 'absent') ORDER BY at LIMIT 1",
     )
+    this.#switch = openSwitch(db)
     this.#position = this.#restore()
     this.#savedPosition = this.#position
     this.#event =
@@ -290,6 +293,7 @@ export class LiveDetector implements WalConsumer {
     const ids: string[] = []
     let event = this.#event
     tx(this.#options.db, () => {
+      const wasOff = this.#switch.wasOff()
       for (const onset of this.#onsets) {
         const labels = this.#options.labelsOf(onset.series)
         if (labels.length === 0) {
@@ -298,6 +302,7 @@ export class LiveDetector implements WalConsumer {
           continue
         }
         if (OWN_SAYINGS.test(labelValue(labels, METRIC_NAME))) continue
+        if (wasOff(onset.at)) continue
         const id = anomalyId(onset)
         this.#onsetAt[onset.series] = onset.at
         const { at } = onset
@@ -341,8 +346,10 @@ export class LiveDetector implements WalConsumer {
   }
 
   #minutely(): void {
-    this.#rates()
-    this.#scores()
+    if (this.#switch.on()) {
+      this.#rates()
+      this.#scores()
+    }
     this.#reclaim()
   }
 

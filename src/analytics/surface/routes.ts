@@ -140,7 +140,8 @@ const stop = ({ analytics }: EngineRoutesDeps) =>
     path: `${base}/stop-analytics`,
     access: 'operator',
     tag,
-    summary: 'Turns the engine off after the running cycle',
+    summary:
+      'Turns the engine off: no forecast, insight or anomaly until it is on again; what is known is kept, learning goes on',
     idempotent: true,
     data: Changed,
     async handler() {
