@@ -107,6 +107,49 @@ describe('one policy', () => {
     expect(decide(newState(), seen(2, 90, { starting: 1 }), settings(), T0).decision.action).toBe('maintain')
   })
 
+  describe('fewer ready than wanted', () => {
+    const short = (ready: number, wanted: number, starting: number) => seen(ready, 90, { wanted, starting })
+    const grown = (ready: number, wanted: number, starting: number, cycles: number, from = newState()) =>
+      run(cycles, short(ready, wanted, starting), settings(), from)
+
+    test('what is starting is waited for: as long as two starts take, then the step is taken from what is wanted', () => {
+      expect(grown(2, 4, 2, 2).decision).toMatchObject({ action: 'maintain', current: 2, wanted: 4 })
+      const { decision } = grown(2, 4, 2, 3)
+      expect(decision).toMatchObject({ action: 'scale_up', current: 2, wanted: 6 })
+      expect(decision.reason).toContain('2 of 4 wanted are ready, and no more are coming')
+    })
+
+    test('one that gets ready gives the others their time again', () => {
+      const first = grown(1, 4, 3, 2)
+      expect(run(2, short(2, 4, 2), settings(), first.state, first.now).decision.wanted).toBe(4)
+    })
+
+    test('missing from the first look on, with nothing being started: nothing is waited for', () => {
+      expect(grown(0, 1, 0, 1).decision).toMatchObject({ action: 'scale_up', current: 0, wanted: 2 })
+    })
+
+    test('one that was lost is replaced, not counted twice', () => {
+      const before = run(2, seen(3, 70, { wanted: 3 }), settings())
+      expect(run(2, short(2, 3, 0), settings(), before.state, before.now).decision.wanted).toBe(3)
+    })
+
+    test('never more than one step within the cooldown, and never beyond the limits', () => {
+      let state = newState()
+      let wanted = 1
+      const steps: number[] = []
+      for (let now = T0; now < T0 + 3_600_000; now += 15_000) {
+        const outcome = decide(state, short(0, wanted, wanted), settings(), now)
+        state = outcome.state
+        if (outcome.decision.action === 'maintain') continue
+        expect(now - (state.lastAction?.at ?? 0)).toBeGreaterThanOrEqual(300_000)
+        state = carriedOut(state, outcome.decision, now)
+        wanted = outcome.decision.wanted
+        steps.push(wanted)
+      }
+      expect(steps).toEqual([2, 3, 5, 8, 10])
+    })
+  })
+
   test('a value has to stand beyond its threshold for as long as the policy says', () => {
     const s = settings({ policies: [policy({ breachFor: 120, clearFor: 120 })] })
     expect(run(1, seen(2, 90), s).decision.held[0]).toMatchObject({ constraint: 'stabilization', from: 3, to: 2 })

@@ -29,6 +29,18 @@ export interface ScalerState {
   readonly load: LoadRecord
   /** Demand before each known event that multiplies it. */
   readonly events: Readonly<Record<string, number>>
+  /** Null or absent while as many are ready as are wanted. */
+  readonly shortage?: Shortage | null
+}
+
+/** Fewer are ready than wanted. */
+export interface Shortage {
+  /** Since when, without one that got ready meanwhile. */
+  readonly since: Millis
+  /** When one was lost, got ready, or one more was asked for; null: all are missing since the first look. */
+  readonly movedAt: Millis | null
+  readonly ready: number
+  readonly base: number
 }
 
 /** The state of a target nobody has watched yet. */
@@ -42,6 +54,7 @@ export function newState(): ScalerState {
     planner: newPlannerState(),
     load: newLoadRecord(),
     events: {},
+    shortage: null,
   }
 }
 
@@ -55,6 +68,8 @@ export type Decide = (state: ScalerState, seen: Observation, settings: DecideSet
 /** How long a provider may still report instances that it was told to remove, ms. */
 const REMOVAL_SEEN_WITHIN_MS = 120_000
 const TURNS_WINDOW_MS = 3_600_000
+/** Instances that are not ready after so many times what a start takes are not counted on any more. */
+const START_UPS_AWAITED = 2
 /** From this many changes of direction within an hour on, shrinking waits longer. */
 const TURNS_FREE = 4
 
@@ -69,6 +84,8 @@ export const decide: Decide = (state, seen, settings, now) => {
   const planned = planAhead(state.planner, seen, settings, base, bounds, now)
   const { startUpMs } = planned
   const load = recordLoad(state.load, seen, now)
+  const shortage = shortageOf(state, seen, base, now)
+  const stuck = shortage !== null && !isComing(shortage, startUpMs, now)
 
   // What everybody wishes.
   const wishes = policies.map((policy) =>
@@ -76,7 +93,7 @@ export const decide: Decide = (state, seen, settings, now) => {
       policy,
       state.policies[policy.name] ?? NEW_POLICY,
       seen,
-      { ready: seen.ready, base },
+      { ready: seen.ready, base, stuck },
       state.lastAction?.at ?? null,
       now,
     ),
@@ -155,6 +172,7 @@ export const decide: Decide = (state, seen, settings, now) => {
       planner: planned.state,
       load,
       events,
+      shortage,
     },
     decision: {
       action,
@@ -217,6 +235,24 @@ function baseOf(state: ScalerState, seen: Observation, now: Millis): number {
   const removing = state.lastAction?.action === 'scale_down' && now - state.lastAction.at < REMOVAL_SEEN_WITHIN_MS
   return removing ? state.wanted : Math.max(there, state.wanted)
 }
+
+/** What is missing of `base`, and when something last happened about it. */
+function shortageOf(state: ScalerState, { ready, starting }: Observation, base: number, now: Millis): Shortage | null {
+  if (ready >= base) return null
+  const before = state.shortage ?? null
+  if (before === null) {
+    // What was there and is missing now is replaced; of what was missing from the first look on nothing is known.
+    const expected = starting > 0 || state.planner.at !== null
+    return { since: now, movedAt: expected ? now : null, ready, base }
+  }
+  const gained = ready > before.ready
+  const asked = base > before.base
+  return { since: gained ? now : before.since, movedAt: gained || asked ? now : before.movedAt, ready, base }
+}
+
+/** Whether more are to get ready by themselves: something moved within the time that starts take. */
+const isComing = ({ movedAt }: Shortage, startUpMs: Millis, now: Millis): boolean =>
+  movedAt !== null && now - movedAt < START_UPS_AWAITED * startUpMs
 
 interface Winner {
   readonly wanted: number

@@ -2,7 +2,8 @@
  * The reactive floor: what each policy wishes from the value of its own metric, and how long that value has stood where
  * it stands. Pure.
  *
- *   value > up threshold   for breach_for  ──▶ one step up from what is ready (what is starting counts towards it)
+ *   value > up threshold   for breach_for  ──▶ one step up from what is ready (what is coming counts towards it), or from
+ *                                              what is wanted once nothing more is coming
  *   value < down threshold for clear_for   ──▶ one step down from what is wanted
  *   in between, or not long enough         ──▶ what is wanted now
  *   no value                               ──▶ no voice, or `fallback_instances` when there are fewer
@@ -45,6 +46,8 @@ export interface Counts {
   readonly ready: number
   /** What is wanted now: what maintains. */
   readonly base: number
+  /** Fewer are ready than wanted, and no more of them are to be expected by now. */
+  readonly stuck: boolean
 }
 
 /**
@@ -93,8 +96,11 @@ export function wishOf(
   const shown = `${policy.metricName} ${short(value)}`
 
   if (breached) {
-    const wished = Math.max(counts.base, counts.ready + stepUp(counts.ready, policy.maxStepUp))
-    const why = `${shown} is above ${short(policy.scaleUpThreshold)}`
+    const { ready, base, stuck } = counts
+    const from = stuck ? base : ready
+    const wished = Math.max(base, from + stepUp(from, policy.maxStepUp))
+    const note = stuck ? ` (${ready} of ${base} wanted are ready, and no more are coming)` : ''
+    const why = `${shown} is above ${short(policy.scaleUpThreshold)}${note}`
     const stoodS = (now - state.breachSince!) / 1000
     if (stoodS < policy.breachFor) {
       const detail = `above for ${short(stoodS)} s of ${short(policy.breachFor)} s`

@@ -228,6 +228,28 @@ describe('a provider that fails', () => {
     await manager.close()
   })
 
+  test('takes what is asked and nothing gets ready: it is said, and ends by itself', async () => {
+    const { scheduler, metrics, start, provider: made, figure, events } = world()
+    const { observe } = made.driver
+    Object.assign(made.driver, {
+      observe: async () => ({ ...(await observe.call(made.driver)), ready: Math.min(1, made.state.ready) }),
+    })
+    const manager = start()
+    await scheduler.run(MINUTE)
+    metrics.rps = 150
+    await scheduler.run(4 * MINUTE)
+    metrics.rps = 50
+    expect([made.told.at(-1)?.wanted, manager.view('web').problem]).toEqual([2, null])
+    await scheduler.run(3 * MINUTE)
+    expect(manager.view('web').problem).toMatch(/^2 are wanted, 1 ready, and none got ready since \d{4}-/)
+    expect(figure('scaling_driver_failing')).toBe(1)
+    Object.assign(made.driver, { observe })
+    await scheduler.run(MINUTE)
+    expect([manager.view('web').problem, figure('scaling_driver_failing')]).toEqual([null, 0])
+    expect(events.filter(({ action }) => action === 'has fewer than it wants').length).toBe(1)
+    await manager.close()
+  })
+
   test('does not answer: nothing is decided, it is counted, said once, and goes on by itself', async () => {
     const { scheduler, metrics, start, provider: made, figure, events, store } = world()
     metrics.rps = 150

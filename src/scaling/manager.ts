@@ -16,7 +16,7 @@ import type { Telemetry } from '../base/telemetry.ts'
 import { DAY, MINUTE, type Millis, SECOND, toIso } from '../base/time.ts'
 import { tx } from '../storage/database.ts'
 import type { ScalingConfig } from './config.ts'
-import { carriedOut, decide } from './decide.ts'
+import { carriedOut, decide, type ScalerState } from './decide.ts'
 import { type Driver, Fenced, type Observed, Unmanaged } from './drivers/driver.ts'
 import { boundsOf } from './limits.ts'
 import type { DecideSettings, Decision, DecisionStatus, ManualHold, Observation, Pause, Target } from './model.ts'
@@ -89,6 +89,8 @@ interface Live {
   last: Decision | null
   /** Why the driver, or a metric, gives nothing. */
   driverProblem: string | null
+  /** What is wanted and does not come, as of the last cycle. */
+  lacking: string | null
   failures: number
   nextTryAt: number
   retry: Cancel | null
@@ -118,6 +120,9 @@ const READY_WITHIN_MS = 15 * MINUTE
 const RETRY_MS = SECOND
 const RETRY_MAX_MS = 5 * MINUTE
 const STARTS_KEPT = 100
+/** What is not ready after so long, and after so many times what a start takes, is said to be missing. */
+const LACKING_AFTER_MS = 5 * MINUTE
+const LACKING_START_UPS = 3
 const CLEAN_EVERY_MS = 10 * MINUTE
 /** A gap in watching longer than this was not seen: nothing is said of what ran meanwhile. */
 const UNSEEN_MS = 5 * MINUTE
@@ -154,6 +159,7 @@ export function startManager(deps: ManagerDeps) {
       seen: null,
       last: null,
       driverProblem: null,
+      lacking: null,
       failures: 0,
       nextTryAt: 0,
       retry: null,
@@ -182,7 +188,7 @@ export function startManager(deps: ManagerDeps) {
     gauge('scaling_instances_starting', 'Instances that are being started.', (one) => one.observed?.starting ?? null)
     gauge('scaling_instances_wanted', 'Instances that are to be there.', (one) => wantedOf(one))
     gauge('scaling_driver_failing', '1 while the provider does not answer, take or keep what is asked.', (one) =>
-      one.driverProblem === null && one.failures === 0 && (one.observed?.trouble ?? null) === null ? 0 : 1,
+      (one.driverProblem ?? one.observed?.trouble ?? one.lacking) === null && one.failures === 0 ? 0 : 1,
     )
     gauge(
       'scaling_capacity_per_instance',
@@ -426,6 +432,8 @@ export function startManager(deps: ManagerDeps) {
     live.seen = seen
     live.last = decision
     live.startUps = []
+    const lackedBefore = live.lacking !== null
+    live.lacking = lackOf(state, decision.startUpMs, now)
     live.count.decisions[decision.action].add()
     const acts = decision.action !== 'maintain'
     const versions = Object.fromEntries(enabled.map(({ name, version }) => [name, version]))
@@ -441,6 +449,9 @@ export function startManager(deps: ManagerDeps) {
         ...(acts ? { wanted: decision.wanted, fence, decision: made } : {}),
       })
       if (acts) tell(live, decision, now)
+      if (live.lacking !== null && !lackedBefore) {
+        deps.onEvent({ at: now, target: live.settings.name, action: 'has fewer than it wants', detail: live.lacking })
+      }
       return made
     })
     if (acts && clock.monotonic() >= live.nextTryAt) await attempt(live)
@@ -558,7 +569,7 @@ export function startManager(deps: ManagerDeps) {
         target: targetOf(settings),
         observed,
         wanted: wantedOf(live),
-        problem: live.driverProblem ?? observed?.conflict ?? observed?.trouble ?? trying,
+        problem: live.driverProblem ?? observed?.conflict ?? observed?.trouble ?? live.lacking ?? trying,
         cycleAt: row.cycleAt,
         awaiting: awaiting && { decision: awaiting.decision, since: awaiting.since },
         seen,
@@ -670,6 +681,12 @@ export function startManager(deps: ManagerDeps) {
       }
     },
   }
+}
+
+/** What has been missing for much longer than a start takes; null when nothing has. */
+function lackOf({ shortage }: ScalerState, startUpMs: Millis, now: Millis): string | null {
+  if (!shortage || now - shortage.since < Math.max(LACKING_AFTER_MS, LACKING_START_UPS * startUpMs)) return null
+  return `${shortage.base} are wanted, ${shortage.ready} ready, and none got ready since ${toIso(shortage.since)}`
 }
 
 const sentenceOf = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)

@@ -1,9 +1,9 @@
 /** All drivers against the one contract, and what each does beyond it. */
 import { createHmac } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { type ApiServer, startApiServer } from '../../../test/support/scaling/api-server.ts'
 import { addressGuard } from '../../base/address.ts'
@@ -408,8 +408,8 @@ for (const object of ['deployment', 'statefulset'] as const) {
 describe('kubernetes', () => {
   let server: ApiServer
   const made: ApiServer[] = []
-  const serve = async () => {
-    server = await startApiServer()
+  const serve = async (options: Parameters<typeof startApiServer>[0] = {}) => {
+    server = await startApiServer(options)
     made.push(server)
     return server
   }
@@ -438,11 +438,12 @@ describe('kubernetes', () => {
   })
 
   test.each([
-    [403, /forbids/],
-    [404, /there is no Deployment web/],
+    [403, /forbids to get deployments \(403\): see scaling-rbac/],
+    [404, /there is no Deployment web in its namespace shop/],
   ])('%i is said and not tried again', async (status, sentence) => {
     await serve()
-    server.failures.push({ status })
+    const message = 'deployments.apps "web" is forbidden: User "x" cannot get resource "deployments"'
+    server.failures.push({ status, message })
     await expect(kubernetesOf(server).observe()).rejects.toThrow(sentence)
     expect(server.requests.length).toBe(1)
   })
@@ -452,6 +453,50 @@ describe('kubernetes', () => {
     server.failures.push({ status, retryAfter: '0' }, { status, retryAfter: '0' })
     await kubernetesOf(server).scale(2, 1)
     expect(server.objects.deployment.replicas).toBe(2)
+  })
+
+  test.each([
+    [403, 'admission webhook "size.example.org" denied the request: no more than 2', /forbids .*denied the request/],
+    [422, 'Scale.autoscaling "web" is invalid: spec.replicas', /answered 422 .*is invalid/],
+  ])('%i with a reason of its own is said in the words of the server', async (status, message, sentence) => {
+    await serve()
+    const driver = kubernetesOf(server)
+    await driver.observe()
+    server.failures.push({ status, message })
+    await expect(driver.scale(3, 1)).rejects.toThrow(sentence)
+  })
+
+  test('without a controller what is wanted is stored: nothing is ready, and nothing is starting', async () => {
+    await serve()
+    server.bare = true
+    const driver = kubernetesOf(server)
+    await driver.scale(3, 1)
+    expect(await driver.observe()).toMatchObject({ ready: 0, starting: 0, draining: 0, wanted: 3, instances: [] })
+  })
+
+  test('pods that cannot start are said, until they can', async () => {
+    await serve()
+    server.holdStarts = true
+    server.waiting = 'ImagePullBackOff'
+    const driver = kubernetesOf(server)
+    await driver.scale(2, 1)
+    const seen = await until(driver, ({ instances }) => instances.length === 2)
+    expect(seen.trouble).toBe('2 of 2 pods of the Deployment web cannot start: ImagePullBackOff')
+    expect(seen).toMatchObject({ ready: 0, starting: 2 })
+    server.waiting = 'ContainerCreating'
+    expect((await driver.observe()).trouble).toBeNull()
+    server.waiting = null
+    server.holdStarts = false
+    expect((await settled(driver, 2)).trouble).toBeNull()
+  })
+
+  test('pods that are not even made are said in the words of the controller', async () => {
+    await serve()
+    server.bare = true
+    server.conditions.push({ type: 'ReplicaFailure', status: 'True', message: 'exceeded quota: small' })
+    const driver = kubernetesOf(server)
+    await driver.scale(2, 1)
+    expect((await driver.observe()).trouble).toMatch(/gets no pods: exceeded quota/)
   })
 
   test('a longer pause than a cycle can wait is an error', async () => {
@@ -538,6 +583,99 @@ describe('kubernetes', () => {
     await serve()
     await expect(kubernetesOf(server, { kubeconfig: path() }).observe()).rejects.toThrow(sentence)
     await expect(kubernetesOf(server, { kubeconfig: path() }).observe()).rejects.toThrow(/^[^\n]{10,300}$/)
+  })
+
+  test('a server without TLS, as `kubectl proxy` is one', async () => {
+    await serve({ tls: false })
+    await kubernetesOf(server, { kubeconfig: kubeconfig(server, {}, { token: server.token }) }).scale(2, 1)
+    expect(server.objects.deployment.replicas).toBe(2)
+  })
+
+  test('an address that ends with a slash', async () => {
+    await serve()
+    const path = kubeconfig(server, { ...trusting(server), server: `${server.url}/` })
+    await kubernetesOf(server, { kubeconfig: path }).scale(2, 1)
+    expect(server.requests.map(({ path: asked }) => asked)).not.toContainEqual(expect.stringMatching(/^\/\//))
+    expect(server.objects.deployment.replicas).toBe(2)
+  })
+
+  test('a kubeconfig that names a file of the token, which is rotated', async () => {
+    await serve()
+    const path = kubeconfig(server, trusting(server), { token: 'an old one', tokenFile: 'token' })
+    const token = join(dirname(path), 'token')
+    writeFileSync(token, `${server.token}\n`)
+    const driver = kubernetesOf(server, { kubeconfig: path })
+    await driver.scale(1, 1)
+    server.token = 'second-token'
+    writeFileSync(token, `${server.token}\n`)
+    await driver.scale(2, 1)
+    expect(server.objects.deployment.replicas).toBe(2)
+  })
+
+  test('a server that moved: the kubeconfig is read anew', async () => {
+    const first = await serve()
+    const second = await serve()
+    const path = kubeconfig(first)
+    const driver = kubernetesOf(first, { kubeconfig: path })
+    await driver.observe()
+    await first.close()
+    made.splice(made.indexOf(first), 1)
+    writeFileSync(path, readFileSync(kubeconfig(second), 'utf8'))
+    await expect(driver.observe()).rejects.toThrow(/cannot be asked/)
+    await driver.scale(2, 1)
+    expect(second.objects.deployment.replicas).toBe(2)
+  })
+
+  describe('a plug-in that hands out credentials', () => {
+    /** `plug-in` beside the kubeconfig, a shell script. */
+    function pluginOf(script: string): { path: string; file: (name: string) => string } {
+      const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: './plug-in', interactiveMode: 'Never' }
+      const path = kubeconfig(server, trusting(server), { exec })
+      const file = (name: string) => join(dirname(path), name)
+      writeFileSync(file('plug-in'), `#!/bin/sh\n${script.replaceAll('HERE', dirname(path))}\n`)
+      chmodSync(file('plug-in'), 0o755)
+      return { path, file }
+    }
+    const credential = (token: string) =>
+      JSON.stringify({ apiVersion: 'client.authentication.k8s.io/v1', kind: 'ExecCredential', status: { token } })
+
+    test('is asked, and asked anew when the token is not good any more', async () => {
+      await serve()
+      const { path, file } = pluginOf('[ -n "$KUBERNETES_EXEC_INFO" ] || exit 1\ncat HERE/credential')
+      writeFileSync(file('credential'), credential(server.token))
+      const driver = kubernetesOf(server, { kubeconfig: path })
+      await driver.scale(1, 1)
+      server.token = 'second-token'
+      writeFileSync(file('credential'), credential(server.token))
+      await driver.scale(2, 1)
+      expect(server.objects.deployment.replicas).toBe(2)
+    })
+
+    test('that never ends is ended', async () => {
+      await serve()
+      const { path, file } = pluginOf('echo $$ > HERE/pid\nexec sleep 300')
+      const driver = kubernetesOf(server, { kubeconfig: path, timeoutMs: 1_000 })
+      await expect(driver.observe()).rejects.toThrow(/no way to Kubernetes/)
+      await vi.waitFor(
+        () => expect(existsSync(`/proc/${readFileSync(file('pid'), 'utf8').trim()}`)).toBe(false),
+        10_000,
+      )
+    })
+
+    test.each([
+      ['fails', 'echo "log in first" >&2; exit 3', /no way to Kubernetes: log in first/],
+      ['says nothing of use', 'echo hello', /no way to Kubernetes/],
+    ])('that %s is said in a sentence', async (_, script, sentence) => {
+      await serve()
+      const driver = kubernetesOf(server, { kubeconfig: pluginOf(script).path })
+      await expect(driver.observe()).rejects.toThrow(sentence)
+    })
+
+    test('that is not there is said in a sentence', async () => {
+      await serve()
+      const path = kubeconfig(server, trusting(server), { exec: { command: 'no-such-plug-in' } })
+      await expect(kubernetesOf(server, { kubeconfig: path }).observe()).rejects.toThrow(/no-such-plug-in ENOENT/)
+    })
   })
 
   test('sends no more than the scale, as JSON', async () => {

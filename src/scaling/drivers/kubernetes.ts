@@ -6,9 +6,9 @@
  * server says 409 and the step is taken anew from what is there. An autoscaler of Kubernetes on the same object (an
  * HPA; KEDA makes one as well) would undo every step: it is looked for, and said as a conflict.
  *
- * The client of Kubernetes is loaded at the first use: importing it takes half a second of CPU.
+ * What is starting are pods that exist, not what was asked for: where no controller makes them, nothing is starting.
  */
-import type { AppsV1Api, AutoscalingV2Api, CoreV1Api, KubeConfig, RequestContext, V1Pod } from '@kubernetes/client-node'
+import type { V1DeploymentCondition, V1Pod } from '@kubernetes/client-node'
 import { messageOf } from '../../base/errors.ts'
 import type { Log } from '../../base/log.ts'
 import type { Scheduler } from '../../base/scheduler.ts'
@@ -16,6 +16,16 @@ import { MINUTE, type Millis, SECOND } from '../../base/time.ts'
 import type { InstanceView } from '../model.ts'
 import type { KubernetesSettings } from '../targets.ts'
 import { checkWanted, countsOf, type Driver } from './driver.ts'
+import {
+  type Client,
+  firstLine,
+  NoWay,
+  openClient,
+  plain,
+  retryAfterMs,
+  saidBy,
+  statusOf,
+} from './kubernetes-client.ts'
 
 export interface KubernetesOptions {
   readonly target: string
@@ -24,13 +34,6 @@ export interface KubernetesOptions {
   readonly log: Log
   /** Where the folders of a pod's account lie; '' but in tests. */
   readonly root?: string
-}
-
-interface Client {
-  readonly apps: AppsV1Api
-  readonly core: CoreV1Api
-  readonly autoscaling: AutoscalingV2Api
-  readonly namespace: string
 }
 
 const TRIES = 6
@@ -44,17 +47,29 @@ export function kubernetesDriver({ target, settings, scheduler, log, root = '' }
   const { object, name } = settings
   const kind = object === 'deployment' ? 'Deployment' : 'StatefulSet'
   let client: Promise<Client> | null = null
+  let place: Pick<Client, 'namespace' | 'server'> | null = null
   let fenceSeen = 0
   let conflict: string | null = null
   let lookedAt: number | null = null
   const said = new Set<string>()
 
   function connect(): Promise<Client> {
-    client ??= open(settings, root).catch((error: unknown) => {
-      client = null
-      throw new NoWay(`no way to Kubernetes: ${firstLine(error)}`, { cause: error })
-    })
+    client ??= openClient(settings, root, scheduler).then(
+      (opened) => {
+        place = opened
+        return opened
+      },
+      (error: unknown) => {
+        client = null
+        throw error
+      },
+    )
     return client
+  }
+
+  /** After 401, and where no answer came: the token, the authority or the address may be others by now. */
+  function readAnew(): void {
+    client = null
   }
 
   /**
@@ -70,9 +85,10 @@ export function kubernetesDriver({ target, settings, scheduler, log, root = '' }
         const status = statusOf(error)
         if (status === 401 && !renewed) {
           renewed = true
-          client = null
+          readAnew()
           continue
         }
+        if (status === null) readAnew()
         const passing = status === 429 || status === 500 || status === 502 || status === 503 || status === 504
         const pause = retryAfterMs(error) ?? 100 * 2 ** attempt
         if (!passing || attempt >= 3 || pause > PAUSE_MAX_MS) throw explained(error, what)
@@ -85,16 +101,24 @@ export function kubernetesDriver({ target, settings, scheduler, log, root = '' }
     if (error instanceof NoWay) return error
     const status = statusOf(error)
     const where = `${kind} ${name}`
+    const said = saidBy(error)
+    const itsWord = said === null ? '' : `: ${said}`
     if (status === 401) return new Error(`Kubernetes does not know who asks (401)`)
-    if (status === 403) return new Error(`Kubernetes forbids to ${what} (403): see scaling-rbac.yaml`)
-    if (status === 404) return new Error(`there is no ${where} in its namespace (404)`)
+    if (status === 403) {
+      // Rights are one reason; an admission webhook or a quota is another.
+      const rights = said === null || /forbidden: User /.test(said)
+      return new Error(`Kubernetes forbids to ${what} (403)${rights ? ': see scaling-rbac.yaml' : itsWord}`)
+    }
+    if (status === 404 && what.includes(object)) {
+      return new Error(`there is no ${where} in its namespace${place ? ` ${place.namespace}` : ''} (404)`)
+    }
     if (status === 409) return new Error(`${where} is changed by others at every try (409)`)
     if (status === 429) return new Error(`Kubernetes is overloaded and asks to wait (429)`)
-    if (status !== null) return new Error(`Kubernetes answered ${status} to "${what}"`)
+    if (status !== null) return new Error(`Kubernetes answered ${status} to "${what}"${itsWord}`)
     if (error instanceof Error && /Timeout|Abort/.test(error.name)) {
       return new Error(`no answer from Kubernetes within ${settings.timeoutMs / SECOND} s`)
     }
-    return new Error(`Kubernetes cannot be asked: ${plain(error)}`)
+    return new Error(`Kubernetes${place ? ` at ${place.server}` : ''} cannot be asked: ${plain(error)}`)
   }
 
   /** What may be missing: said once in the log, and then lived without. */
@@ -136,7 +160,10 @@ export function kubernetesDriver({ target, settings, scheduler, log, root = '' }
     return {
       // The API's default where the field is not written.
       replicas: found.spec?.replicas ?? 1,
+      // The server leaves out what is 0.
       ready: found.status?.readyReplicas ?? 0,
+      pods: found.status?.replicas ?? 0,
+      conditions: found.status?.conditions ?? [],
       selector: selectorOf(found.spec?.selector.matchLabels, found.spec?.selector.matchExpressions),
     }
   }
@@ -151,7 +178,7 @@ export function kubernetesDriver({ target, settings, scheduler, log, root = '' }
   return {
     kind: 'kubernetes',
     async observe() {
-      const { replicas, ready, selector } = await read()
+      const { replicas, ready, pods: made, conditions, selector } = await read()
       const [pods] = await Promise.all([
         optional('list pods', ({ core, namespace }) =>
           core.listNamespacedPod({ namespace, labelSelector: selector, limit: PODS_MAX }),
@@ -163,12 +190,12 @@ export function kubernetesDriver({ target, settings, scheduler, log, root = '' }
       return {
         at: clock.now(),
         ready,
-        starting: Math.max(0, replicas - ready),
+        starting: Math.max(0, Math.min(replicas, made) - ready),
         draining,
         wanted: replicas,
         instances,
         conflict,
-        trouble: null,
+        trouble: ready >= replicas ? null : troubleOf(`${kind} ${name}`, conditions, pods?.items ?? [], clock.now()),
       }
     },
     async scale(wanted, fence) {
@@ -194,10 +221,10 @@ export function kubernetesDriver({ target, settings, scheduler, log, root = '' }
           return
         } catch (error) {
           const status = statusOf(error)
+          if (status === 401 || status === null) readAnew()
           const pause = retryAfterMs(error) ?? 50 * 2 ** attempt
           const again = status === 409 || status === 429 || status === 401 || (status !== null && status >= 500)
           if (!again || attempt >= TRIES || pause > PAUSE_MAX_MS) throw explained(error, `update ${object}s/scale`)
-          if (status === 401) client = null
           await scheduler.sleep(pause)
         }
       }
@@ -207,72 +234,6 @@ export function kubernetesDriver({ target, settings, scheduler, log, root = '' }
     },
   }
 }
-
-type Connections = ReturnType<RequestContext['getDispatcher']>
-
-/** Neither a kubeconfig nor the account of a pod says where Kubernetes is. */
-class NoWay extends Error {}
-
-async function open(settings: KubernetesSettings, root: string): Promise<Client> {
-  const k8s = await import('@kubernetes/client-node')
-  const config = new k8s.KubeConfig()
-  if (settings.kubeconfig !== null) config.loadFromFile(settings.kubeconfig)
-  else if (root !== '') config.loadFromCluster(root)
-  else config.loadFromDefault()
-  if (settings.context !== null) config.setCurrentContext(settings.context)
-  const cluster = config.getCurrentCluster()
-  if (!cluster) throw new Error('no cluster is named by the kubeconfig or by the account of a pod')
-  // The client makes connections of its own for every call; those of the first serve all that follow.
-  let connections: Connections
-  const configuration = k8s.createConfiguration({
-    baseServer: new k8s.ServerConfiguration(cluster.server, {}),
-    authMethods: { default: config },
-    promiseMiddleware: [
-      {
-        async pre(context) {
-          connections ??= context.getDispatcher()
-          if (connections) context.setDispatcher(connections)
-          context.setSignal(AbortSignal.timeout(settings.timeoutMs))
-          context.setHeaderParam('User-Agent', 'opinion-market')
-          return context
-        },
-        post: async (context) => context,
-      },
-    ],
-  })
-  return {
-    apps: new k8s.AppsV1Api(configuration),
-    core: new k8s.CoreV1Api(configuration),
-    autoscaling: new k8s.AutoscalingV2Api(configuration),
-    namespace: settings.namespace ?? namespaceOf(config) ?? 'default',
-  }
-}
-
-const namespaceOf = (config: KubeConfig): string | null =>
-  config.getContextObject(config.getCurrentContext())?.namespace?.trim() || null
-
-/** The status of an answer that was none of success; null where no answer came. */
-function statusOf(error: unknown): number | null {
-  const code = error instanceof Error && 'code' in error ? error.code : null
-  return typeof code === 'number' && code >= 100 && code <= 599 ? code : null
-}
-
-function retryAfterMs(error: unknown): Millis | null {
-  if (!(error instanceof Error) || !('headers' in error)) return null
-  const value = (error.headers as Readonly<Record<string, string>> | undefined)?.['retry-after']
-  const seconds = value === undefined ? Number.NaN : Number(value)
-  return Number.isFinite(seconds) && seconds >= 0 ? seconds * SECOND : null
-}
-
-/** What the network said, without what the client wraps around it. */
-function plain(error: unknown): string {
-  const cause = error instanceof Error && error.cause ? error.cause : error
-  const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : null
-  return code ?? firstLine(cause)
-}
-
-/** Without the lines of a file that the reader of YAML shows: tokens stand there. */
-const firstLine = (error: unknown) => messageOf(error).split('\n')[0]!.slice(0, 200)
 
 interface Expression {
   readonly key: string
@@ -294,10 +255,43 @@ export function selectorOf(
   return [...equal, ...others].join(',')
 }
 
+const CANNOT_START = /BackOff|^Err|Invalid|Error$/
+/** A place for a pod may be made meanwhile by whoever adds nodes. */
+const UNPLACED_MS = 5 * MINUTE
+
+/** Why pods do not get ready, where Kubernetes says so; null when it does not. */
+function troubleOf(
+  what: string,
+  conditions: readonly Pick<V1DeploymentCondition, 'type' | 'status' | 'reason' | 'message'>[],
+  pods: readonly V1Pod[],
+  now: Millis,
+): string | null {
+  const failure = conditions.find(({ type, status }) => type === 'ReplicaFailure' && status === 'True')
+  if (failure) return `the ${what} gets no pods: ${firstLine(failure.message ?? failure.reason ?? 'its pods fail')}`
+  const living = pods.filter(({ metadata, status }) => !metadata?.deletionTimestamp && status?.phase !== 'Failed')
+  const reasons = living.flatMap((pod) => reasonOf(pod, now) ?? [])
+  if (reasons.length === 0) return null
+  const kinds = [...new Set(reasons)].sort().join(', ')
+  return `${reasons.length} of ${living.length} pods of the ${what} cannot start: ${kinds}`
+}
+
+/** Why one pod cannot start. */
+function reasonOf({ status }: V1Pod, now: Millis): string | null {
+  for (const { state } of [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])]) {
+    const reason = state?.waiting?.reason
+    if (reason && CANNOT_START.test(reason)) return reason
+  }
+  const placed = status?.conditions?.find(({ type }) => type === 'PodScheduled')
+  const since = millisOf(placed?.lastTransitionTime)
+  const unplaced = placed?.status === 'False' && placed.reason === 'Unschedulable'
+  return unplaced && since !== null && now - since >= UNPLACED_MS ? 'Unschedulable' : null
+}
+
 function viewOf(pod: V1Pod): InstanceView {
   const condition = pod.status?.conditions?.find(({ type }) => type === 'Ready')
   const ready = condition?.status === 'True'
-  const waiting = pod.status?.containerStatuses?.some(({ state }) => /BackOff/.test(state?.waiting?.reason ?? ''))
+  const containers = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])]
+  const waiting = containers.some(({ state }) => /BackOff/.test(state?.waiting?.reason ?? ''))
   const state = pod.metadata?.deletionTimestamp
     ? 'draining'
     : pod.status?.phase === 'Failed'

@@ -6,7 +6,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import type { IncomingMessage } from 'node:http'
+import { createServer as createPlain, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -22,10 +22,15 @@ export interface ApiServer {
   /** `GET deployments/scale`: verbs on resources that are forbidden. */
   readonly forbidden: Set<string>
   /** Answers given before anything else, one request each. */
-  readonly failures: { status: number; retryAfter?: string }[]
+  readonly failures: { status: number; retryAfter?: string; message?: string }[]
   /** Never answers while true. */
   silent: boolean
   holdStarts: boolean
+  /** No controller and no kubelet: objects are stored, and nothing becomes of them. */
+  bare: boolean
+  /** Why containers wait that are not ready, and what is said of the object itself. */
+  waiting: string | null
+  readonly conditions: Record<string, unknown>[]
   /** Called before a PUT is judged: somebody else may write in between. */
   beforePut: (() => void) | null
   /** Connections that were made so far. */
@@ -54,13 +59,15 @@ interface Pod {
 
 const START_MS = 30
 
-export async function startApiServer(namespace = 'shop', name = 'web'): Promise<ApiServer> {
+/** `tls` false: as `kubectl proxy` and servers of before serve, without a certificate. */
+export async function startApiServer({ namespace = 'shop', name = 'web', tls = true } = {}): Promise<ApiServer> {
   let pods: Pod[] = []
   let serial = 0
   const objects = { deployment: { replicas: 0, version: 1 }, statefulset: { replicas: 0, version: 1 } }
   const timer = setInterval(control, 10)
 
   function control() {
+    if (server.bare) return
     for (const owner of ['deployment', 'statefulset'] as const) {
       const alive = pods.filter((pod) => pod.owner === owner && !pod.terminating)
       for (let i = alive.length; i < objects[owner].replicas; i++) {
@@ -80,7 +87,9 @@ export async function startApiServer(namespace = 'shop', name = 'web'): Promise<
   }
 
   const asked = { ...certificate(), ca: certificate().cert, requestCert: true, rejectUnauthorized: false }
-  const http = createServer(asked, async (request, response) => {
+  const http = tls ? createServer(asked, answer) : createPlain(answer)
+
+  async function answer(request: IncomingMessage, response: ServerResponse) {
     const body = await read(request)
     const url = new URL(request.url ?? '/', 'http://server')
     server.requests.push({ method: request.method!, path: url.pathname, contentType: request.headers['content-type'] })
@@ -97,7 +106,10 @@ export async function startApiServer(namespace = 'shop', name = 'web'): Promise<
     const known = (request.socket as TLSSocket).authorized || request.headers.authorization === `Bearer ${server.token}`
     if (!known) return fail(401, 'Unauthorized')
     const failure = server.failures.shift()
-    if (failure) return fail(failure.status, 'made up', failure.retryAfter ? { 'retry-after': failure.retryAfter } : {})
+    if (failure) {
+      const headers = failure.retryAfter ? { 'retry-after': failure.retryAfter } : {}
+      return fail(failure.status, failure.message ?? 'made up', headers)
+    }
     const parts = /^\/apis\/apps\/v1\/namespaces\/([^/]+)\/(deployments|statefulsets)\/([^/]+)(\/scale)?$/.exec(
       url.pathname,
     )
@@ -119,17 +131,21 @@ export async function startApiServer(namespace = 'shop', name = 'web'): Promise<
           metadata: metadata(),
           spec: { replicas: object.replicas, selector: { matchLabels: selector }, template: {} },
           // A real server leaves out what is 0.
-          status: { replicas: own.length, ...(ready > 0 ? { readyReplicas: ready } : {}) },
+          status: {
+            ...(own.length > 0 ? { replicas: own.length } : {}),
+            ...(ready > 0 ? { readyReplicas: ready } : {}),
+            ...(server.conditions.length > 0 ? { conditions: server.conditions } : {}),
+          },
         })
       }
-      const answer = () => ({
+      const scaled = () => ({
         apiVersion: 'autoscaling/v1',
         kind: 'Scale',
         metadata: metadata(),
         spec: object.replicas === 0 ? {} : { replicas: object.replicas },
         status: { replicas: own.length, selector: `app=${name}` },
       })
-      if (request.method === 'GET') return send(200, answer())
+      if (request.method === 'GET') return send(200, scaled())
       if (request.method !== 'PUT') return fail(405, 'MethodNotAllowed')
       if (!/^application\/json/.test(request.headers['content-type'] ?? '')) return fail(415, 'UnsupportedMediaType')
       server.beforePut?.()
@@ -142,12 +158,12 @@ export async function startApiServer(namespace = 'shop', name = 'web'): Promise<
       if (!Number.isInteger(sent.spec?.replicas ?? 0) || (sent.spec?.replicas ?? 0) < 0) return fail(422, 'Invalid')
       object.replicas = sent.spec?.replicas ?? 0
       object.version++
-      return send(200, answer())
+      return send(200, scaled())
     }
     if (url.pathname === `/api/v1/namespaces/${namespace}/pods` && request.method === 'GET') {
       if (server.forbidden.has('GET pods')) return fail(403, 'Forbidden')
       const owner = /owner=(\w+)/.exec(url.searchParams.get('labelSelector') ?? '')?.[1]
-      const items = pods.filter((pod) => pod.owner === owner).map(podJson)
+      const items = pods.filter((pod) => pod.owner === owner).map((pod) => podJson(pod, server.waiting))
       return send(200, { apiVersion: 'v1', kind: 'PodList', metadata: { resourceVersion: '1' }, items })
     }
     if (url.pathname === `/apis/autoscaling/v2/namespaces/${namespace}/horizontalpodautoscalers`) {
@@ -156,7 +172,7 @@ export async function startApiServer(namespace = 'shop', name = 'web'): Promise<
       return send(200, { apiVersion: 'autoscaling/v2', kind: 'HorizontalPodAutoscalerList', metadata: {}, items })
     }
     return fail(404, 'NotFound')
-  })
+  }
   await new Promise<void>((done) => http.listen(0, '127.0.0.1', done))
   const { port } = http.address() as { port: number }
 
@@ -164,7 +180,7 @@ export async function startApiServer(namespace = 'shop', name = 'web'): Promise<
     server.connections++
   })
   const server: ApiServer = {
-    url: `https://127.0.0.1:${port}`,
+    url: `${tls ? 'https' : 'http'}://127.0.0.1:${port}`,
     ca: certificate().cert,
     port,
     token: 'first-token',
@@ -172,6 +188,9 @@ export async function startApiServer(namespace = 'shop', name = 'web'): Promise<
     failures: [],
     silent: false,
     holdStarts: false,
+    bare: false,
+    waiting: null,
+    conditions: [],
     beforePut: null,
     connections: 0,
     client: certificate(),
@@ -188,7 +207,7 @@ export async function startApiServer(namespace = 'shop', name = 'web'): Promise<
   return server
 }
 
-function podJson({ name, owner, ready, terminating, since }: Pod) {
+function podJson({ name, owner, ready, terminating, since }: Pod, reason: string | null) {
   return {
     metadata: {
       name,
@@ -200,7 +219,7 @@ function podJson({ name, owner, ready, terminating, since }: Pod) {
       phase: 'Running',
       startTime: since.toISOString(),
       conditions: [{ type: 'Ready', status: ready ? 'True' : 'False', lastTransitionTime: since.toISOString() }],
-      containerStatuses: [],
+      containerStatuses: ready || reason === null ? [] : [{ name, state: { waiting: { reason } } }],
     },
   }
 }
