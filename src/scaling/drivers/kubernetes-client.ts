@@ -6,9 +6,8 @@
  * The client is loaded at the first use: importing it takes half a second of CPU.
  */
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { homedir } from 'node:os'
-import { delimiter, dirname, isAbsolute, join, sep } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { dirname, isAbsolute, join, resolve, sep } from 'node:path'
 import type {
   AppsV1Api,
   AutoscalingV2Api,
@@ -58,7 +57,7 @@ async function open(settings: KubernetesSettings, root: string, scheduler: Sched
   if (settings.kubeconfig !== null) config.loadFromFile(settings.kubeconfig)
   else if (root !== '') config.loadFromCluster(root)
   else config.loadFromDefault()
-  complete(config, root === '' ? filesOf(settings) : [])
+  complete(config, settings.kubeconfig)
   limitPlugins(config, timeoutMs)
   if (settings.context !== null) config.setCurrentContext(settings.context)
   const cluster = config.getCurrentCluster()
@@ -103,34 +102,20 @@ async function open(settings: KubernetesSettings, root: string, scheduler: Sched
 const namespaceOf = (config: KubeConfig): string | null =>
   config.getContextObject(config.getCurrentContext())?.namespace?.trim() || null
 
-/** The kubeconfig files that were read, in the order that kubectl reads them. */
-function filesOf({ kubeconfig }: KubernetesSettings): string[] {
-  if (kubeconfig !== null) return [kubeconfig]
-  const named = (process.env.KUBECONFIG ?? '').split(delimiter).filter((path) => path !== '')
-  const own = join(homedir(), '.kube', 'config')
-  return named.length > 0 ? named : existsSync(own) ? [own] : []
-}
-
 /** What plug-ins are told; some refuse to run without it. */
 const execInfo = (apiVersion: unknown) =>
   JSON.stringify({ kind: 'ExecCredential', apiVersion, spec: { interactive: false } })
 
 interface Named {
   readonly name?: string
-  readonly user?: { readonly tokenFile?: string; readonly exec?: { readonly command?: string } }
+  readonly user?: { readonly tokenFile?: string }
 }
 
-/** Adds what the client does not read of kubeconfig files. */
-function complete(config: KubeConfig, files: readonly string[]): void {
-  const folders = new Map<string, string>()
-  const tokens = new Map<string, string>()
-  for (const file of files) {
-    const { users } = (parse(readFileSync(file, 'utf8')) ?? {}) as { users?: readonly Named[] }
-    for (const { name = '', user } of Array.isArray(users) ? users : []) {
-      folders.set(name, dirname(file))
-      if (user?.tokenFile) tokens.set(name, join(isAbsolute(user.tokenFile) ? '' : dirname(file), user.tokenFile))
-    }
-  }
+/** Adds what the client does not read of a kubeconfig. `file`: the one that the target names. */
+function complete(config: KubeConfig, file: string | null): void {
+  const folder = file === null ? '' : dirname(file)
+  const { users } = (file === null ? {} : parse(readFileSync(file, 'utf8'))) as { users?: readonly Named[] }
+  const tokens = new Map((users ?? []).map(({ name, user }) => [name, user?.tokenFile]))
   config.loadFromOptions({
     clusters: config.clusters.map(
       (cluster): Cluster => ({
@@ -143,11 +128,11 @@ function complete(config: KubeConfig, files: readonly string[]): void {
     users: config.users.map((user): User => {
       const tokenFile = tokens.get(user.name)
       const { exec } = user
-      if (exec) return { ...user, exec: pluginOf(exec, folders.get(user.name) ?? '') }
+      if (exec) return { ...user, exec: pluginOf(exec, folder) }
       if (tokenFile === undefined) return user
       // As kubectl does: the file counts more than a token beside it, and is read again.
       const { token: _, ...rest } = user
-      return { ...rest, authProvider: { name: 'tokenFile', config: { tokenFile } } }
+      return { ...rest, authProvider: { name: 'tokenFile', config: { tokenFile: resolve(folder, tokenFile) } } }
     }),
     contexts: config.contexts,
     currentContext: config.currentContext,
@@ -155,7 +140,8 @@ function complete(config: KubeConfig, files: readonly string[]): void {
 }
 
 function pluginOf(exec: NonNullable<User['exec']>, folder: string) {
-  const relative = typeof exec.command === 'string' && exec.command.includes(sep) && !isAbsolute(exec.command)
+  const relative =
+    folder !== '' && typeof exec.command === 'string' && exec.command.includes(sep) && !isAbsolute(exec.command)
   return {
     ...exec,
     command: relative ? join(folder, exec.command) : exec.command,
