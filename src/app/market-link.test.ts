@@ -21,13 +21,17 @@ test('rates are of what was counted since, over all instances; sums of what is t
     cache_memory_usage: 1,
   })
   expect(at(5_000, { a: instance(190, 110), b: instance(5, 5) })).toMatchObject({ cache_hit_rate: 90 })
-  // Nothing was looked up: no rate, which is not a rate of 0.
-  expect(at(10_000, { a: instance(190, 110), b: instance(5, 5) }).cache_hit_rate).toBe(undefined)
+  // Nothing more was looked up: the rate is that of the last minute, and after it there is none, which is not 0.
+  expect(at(10_000, { a: instance(190, 110), b: instance(5, 5) }).cache_hit_rate).toBe(90)
+  expect(at(65_000, { a: instance(190, 110), b: instance(5, 5) }).cache_hit_rate).toBe(undefined)
   // One started again and counts from zero; one is new, and its past is not of this window.
-  expect(at(15_000, { a: instance(3, 1), b: instance(5, 5), c: instance(1000, 0) })).toMatchObject({
+  expect(at(70_000, { a: instance(3, 1), b: instance(5, 5), c: instance(1000, 0) })).toMatchObject({
     cache_hit_rate: 75,
   })
-  expect(at(20_000, {})).toEqual({})
+  expect(at(75_000, { a: instance(3, 97), b: instance(5, 5), c: instance(1000, 0) })).toMatchObject({
+    cache_hit_rate: 3,
+  })
+  expect(at(140_000, {})).toEqual({})
 })
 
 test('what the database does comes from the commits of its writer', () => {

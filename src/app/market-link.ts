@@ -48,6 +48,7 @@ export interface MarketLinkOptions {
 const ANSWER_MS = 2 * SECOND
 const ANSWER_BYTES_MAX = 4 << 20
 const RECONNECT_MS = MINUTE / 4
+const HIT_RATE_MS = MINUTE
 
 interface Access {
   readonly commands: MarketConnection
@@ -191,11 +192,13 @@ function sumOf(families: readonly TelemetryFamily[], name: string): number | nul
 
 /**
  * Sums over processes as series of the platform. Rates are made from what each process counted since it was last asked; a
- * process that started again counts from zero. Where nothing was counted there is no sample: absent, never 0 per cent.
+ * process that started again counts from zero. The hit rate is that of the last minute: a few look-ups of a quiet moment
+ * tell nothing. Where nothing was counted there is no sample: absent, never 0 per cent.
  */
 export function createSums() {
   let seen = new Map<string, { hits: number; misses: number; commits: number; seconds: number }>()
   let at: number | null = null
+  let lookups: { readonly at: number; readonly hits: number; readonly misses: number }[] = []
   return (latest: ReadonlyMap<string, readonly TelemetryFamily[]>, monotonicMs: number): Reading[] => {
     const since = { hits: 0, misses: 0, commits: 0, seconds: 0 }
     const now: typeof seen = new Map()
@@ -222,8 +225,11 @@ export function createSums() {
       if (value !== null) readings.push({ name, value })
     }
     const all = [...latest.values()].flat()
-    const lookups = since.hits + since.misses
-    add('cache_hit_rate', lookups > 0 ? (100 * since.hits) / lookups : null)
+    lookups = lookups.filter((one) => one.at > monotonicMs - HIT_RATE_MS)
+    lookups.push({ at: monotonicMs, hits: since.hits, misses: since.misses })
+    const hits = lookups.reduce((n, one) => n + one.hits, 0)
+    const misses = lookups.reduce((n, one) => n + one.misses, 0)
+    add('cache_hit_rate', hits + misses > 0 ? (100 * hits) / (hits + misses) : null)
     add('cache_entry_count', sumOf(all, 'market_cache_entries'))
     const bytes = sumOf(all, 'market_cache_bytes')
     add('cache_memory_usage', bytes === null ? null : bytes / 2 ** 20)
