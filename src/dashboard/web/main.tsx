@@ -10,15 +10,17 @@ import type { ComponentChildren } from 'preact'
 import { Component, render } from 'preact'
 import { useEffect } from 'preact/hooks'
 import { startAddress, view } from './address.ts'
-import { Alerting } from './alerts/lazy.tsx'
 import { Frame } from './frame.tsx'
 import { InsightsPage } from './insights.tsx'
+import { lazyPage } from './lazy-page.tsx'
 import { startLive, state } from './live.ts'
 import { Login } from './login.tsx'
 import { Metrics } from './metrics.tsx'
 import { Overview } from './overview.tsx'
-import { Scaling } from './scaling/lazy.tsx'
 import { startTheme } from './theme.ts'
+
+const Alerting = lazyPage(() => import('./alerts/pages.tsx').then(({ Pages }) => Pages))
+const Scaling = lazyPage(() => import('./scaling/pages.tsx').then(({ Pages }) => Pages))
 
 /** Loading is shown only when it lasts: an answer within 300 ms should not flash grey boxes. */
 const slow = signal(false)

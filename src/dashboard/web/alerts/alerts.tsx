@@ -254,14 +254,16 @@ function History({ answer }: { answer: Lists | null }) {
         </p>
       </div>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard */}
-      <section class="table-wrap" tabIndex={0} aria-label="Alerts that are over">
+      <section class="table-wrap ended" tabIndex={0} aria-label="Alerts that are over">
         <table class="table">
           <thead>
             <tr>
               <th scope="col">Ended (UTC)</th>
               <th scope="col">Alert</th>
-              <th scope="col">Severity</th>
-              <th scope="col" class="n">
+              <th scope="col">
+                <span class="word">Severity</span>
+              </th>
+              <th scope="col" class="n wide-col">
                 Acknowledged after
               </th>
               <th scope="col" class="n">
@@ -282,9 +284,10 @@ function History({ answer }: { answer: Lists | null }) {
                   </a>
                 </td>
                 <td>
-                  <Icon name={alert.severity} class={`s inline sev-${alert.severity}`} /> {alert.severity}
+                  <Icon name={alert.severity} class={`s inline sev-${alert.severity}`} />{' '}
+                  <span class="word">{alert.severity}</span>
                 </td>
-                <td class="n">
+                <td class="n wide-col">
                   {told(
                     alert.acknowledged_at ? Date.parse(alert.acknowledged_at) - Date.parse(alert.triggered_at) : null,
                   )}
