@@ -10,22 +10,22 @@
 import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { InvalidArgumentError } from 'commander'
-import { fromIso, toIso } from '../base/time.ts'
+import { fromIso } from '../base/time.ts'
 import {
   type DecideSettings,
   type HistoryRow,
-  type Simulation,
+  type SimulationJson,
   settingsFrom,
   simulate,
-  type Totals,
+  simulationJson,
 } from '../scaling/index.ts'
 import { type ClientOptions, withClient, withClientOptions } from './client.ts'
-import { say, table } from './say.ts'
+import { columns, say } from './say.ts'
 
 interface Options extends ClientOptions {
   readonly csv?: string
   readonly policy?: string
-  readonly since: string
+  readonly since?: string
   readonly until?: string
   readonly startUp: number
   readonly limit: number
@@ -48,19 +48,19 @@ export function replayScaleCommand(program: Command): void {
   withClientOptions(replay.command('scale'))
     .description('what the policies would have done over a history: instance-hours, minutes over the limit, cost')
     .option('--csv <file>', 'a recorded history; the running platform is asked when absent')
-    .option('--policy <name>', 'the stored policy to simulate; all of its target with a CSV: the plan')
-    .option('--since <time>', 'from here (platform): 2026-01-31T09:30:00Z', '')
+    .option('--policy <name>', 'the stored policy to simulate; with a CSV it is the plan that is judged')
+    .option('--since <time>', 'from here (platform): 2026-01-31T09:30:00Z; 7 days ago when absent')
     .option('--until <time>', 'to here (platform); now when absent')
-    .option('--start-up <seconds>', 'how long a start takes', positive, 60)
-    .option('--limit <ms>', 'response time that is to be held', positive, 100)
-    .option('--min <count>', 'fewest instances', positive, 1)
-    .option('--max <count>', 'most instances', positive, 100)
-    .option('--price <money>', 'of an instance-hour', positive, 0.1)
-    .option('--slow <money>', 'of a million slow requests', positive, 5)
-    .option('--lost <money>', 'of a million lost requests', positive, 50)
-    .option('--capacity <rps>', 'requests/s of one instance at full CPU; fitted when absent', positive)
+    .option('--start-up <seconds>', 'with a CSV: how long a start takes', positive, 60)
+    .option('--limit <ms>', 'with a CSV: response time that is to be held', positive, 100)
+    .option('--min <count>', 'with a CSV: fewest instances', positive, 1)
+    .option('--max <count>', 'with a CSV: most instances', positive, 100)
+    .option('--price <money>', 'with a CSV: of an instance-hour', positive, 0.1)
+    .option('--slow <money>', 'with a CSV: of a million slow requests', positive, 5)
+    .option('--lost <money>', 'with a CSV: of a million lost requests', positive, 50)
+    .option('--capacity <rps>', 'with a CSV: requests/s of one instance at full CPU; fitted when absent', positive)
     .option('--knee <share>', 'load up to which the limit holds, with --capacity', positive, 0.8)
-    .option('--warm <days>', 'learn from the first days without counting them', positive, 0)
+    .option('--warm <days>', 'with a CSV: learn from the first days without counting them', positive, 0)
     .option('--decisions', 'print every decision that changed something')
     .option('--json', 'print the result as JSON')
     .addHelpText(
@@ -87,14 +87,13 @@ async function run(options: Options): Promise<void> {
     lost_per_million: options.lost,
   })
   const { capacity, knee, limit } = options
-  const result = simulate(rows, settings, {
+  const found = simulate(rows, settings, {
     ...(capacity === undefined
       ? {}
       : { service: { rate: capacity, knee: Math.min(0.98, knee), fit: null, limitMs: limit } }),
     countFrom: (rows[0]?.at ?? 0) + options.warm * 86_400_000,
   })
-  if (options.json) return say(JSON.stringify(summaryOf(result)))
-  print(result, options.decisions ?? false)
+  show(simulationJson(found), options)
 }
 
 function textOf(file: string): string {
@@ -118,49 +117,64 @@ async function askPlatform(options: Options): Promise<void> {
       '/api/v1/auto-scaling/policies/simulate',
       JSON.stringify({
         policy,
-        ...(options.since === '' ? {} : { since: options.since }),
+        ...(options.since === undefined ? {} : { since: options.since }),
         ...(options.until === undefined ? {} : { until: options.until }),
       }),
     )
-    say(JSON.stringify(answer.json?.data ?? answer.json, null, options.json ? 0 : 2))
+    show(answer.json?.data as SimulationJson, options)
   })
 }
 
-const summaryOf = (r: Simulation) => ({
-  since: toIso(r.since),
-  until: toIso(r.until),
-  steps: r.steps,
-  capacity_per_instance: r.service.rate * r.service.knee,
-  policy: r.policy,
-  happened: r.happened,
-  hpa: r.hpa,
-  optimum: r.optimum,
-  decisions: r.decisions.map((d) => ({ at: toIso(d.at), from: d.from, to: d.to, reason: d.decision.reason })),
-})
+function show(found: SimulationJson, { json, decisions, since }: Options): void {
+  const lines = json ? [JSON.stringify(found)] : told(found, decisions ?? false, since ?? '')
+  for (const line of lines) say(line)
+}
 
-function print(r: Simulation, decisions: boolean): void {
-  if (decisions) for (const d of r.decisions) say(`${toIso(d.at)}  ${d.decision.reason}`)
+/** A simulation as a person reads it. `asked`: the beginning that was asked for; '' when none was. */
+export function told(r: SimulationJson, decisions: boolean, asked = ''): string[] {
   const n = (v: number, digits = 1) => v.toFixed(digits)
-  const row = (name: string, t: Totals | null) =>
+  const span = (steps: number) => {
+    const minutes = (steps * r.step_seconds) / 60
+    return minutes < 120 ? `${n(minutes)} min` : `${n(minutes / 60)} h`
+  }
+  const row = (name: string, t: SimulationJson['happened']) =>
     t === null
       ? [name, '-', '-', '-', '-', '-', '-']
       : [
           name,
-          n(t.instanceHours),
-          n(t.minutesOverLimit),
+          n(t.instance_hours, t.instance_hours < 10 ? 2 : 1),
+          n(t.minutes_over_threshold),
           n(t.cost, 2),
           n(t.cost / r.optimum.cost, 2),
           String(t.actions),
           String(t.flaps),
         ]
-  say(`${toIso(r.since)} to ${toIso(r.until)}, ${n(r.service.rate * r.service.knee)} requests/s an instance`)
-  table([
-    ['', 'instance-hours', 'min over limit', 'cost', 'x optimum', 'actions', 'flaps'],
-    row('policy', r.policy),
-    row('happened', r.happened),
-    row('HPA 70 %', r.hpa),
-    row('optimum', r.optimum),
-  ])
+  const lines: string[] = []
+  if (decisions) {
+    const left = r.total_decisions - r.decisions.length
+    if (left > 0) lines.push(`(${left} earlier decisions are left out)`)
+    lines.push(...r.decisions.map(({ at, reason }) => `${at}  ${reason}`))
+  }
+  const began = fromIso(asked)
+  if (began !== null && Date.parse(r.since) - began > 2 * r.step_seconds * 1000) {
+    lines.push(`The history begins at ${r.since}.`)
+  }
+  lines.push(
+    `${r.since} to ${r.until}: ${span(r.steps)} with a demand, in steps of ${r.step_seconds} s`,
+    `one instance holds ${n(r.capacity_per_instance)} requests/s and takes ${n(r.start_up_seconds)} s to start`,
+    ...columns([
+      ['', 'instance-hours', 'min over limit', 'cost', 'x optimum', 'actions', 'flaps'],
+      row('policy', r.policy),
+      row('happened', r.happened),
+      row('HPA 70 %', r.hpa),
+      row('optimum', r.optimum),
+    ]),
+  )
+  if (r.happened === null) lines.push('What happened is not known: the history does not hold the count of instances.')
+  else if (r.happened_steps < r.steps) {
+    lines.push(`What happened is known for ${span(r.happened_steps)} of the ${span(r.steps)}, and sums those alone.`)
+  }
+  return lines
 }
 
 const NAMES = {

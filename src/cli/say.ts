@@ -7,6 +7,11 @@ export function say(line: string): void {
 
 /** Rows in columns; the last column is as long as it is. */
 export function table(rows: readonly (readonly string[])[]): void {
+  for (const line of columns(rows)) say(line)
+}
+
+/** The lines of such a table. */
+export function columns(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)))
-  for (const row of rows) say(row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i]!))).join('  '))
+  return rows.map((row) => row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i]!))).join('  '))
 }

@@ -11,6 +11,8 @@ import { gradeOf, historyOf, simulationThread, stepOf } from './history.ts'
 import { type Manager, type ScalingEvent, startManager } from './manager.ts'
 import type { DecideSettings, Policy } from './model.ts'
 import type { ScalingSources } from './observe.ts'
+import { PLANNER } from './planner/planner.ts'
+import { startUpOf } from './planner/start-up.ts'
 import { openPolicies, type Policies } from './policies.ts'
 import { type Recommendation, recommend } from './recommend.ts'
 import { serviceOf } from './service.ts'
@@ -31,7 +33,7 @@ export type { Combine, ScalingSources } from './observe.ts'
 export { settingsFrom } from './plain.ts'
 export type { Policies } from './policies.ts'
 export { type Recommendation, recommend } from './recommend.ts'
-export { standingOf } from './schemas.ts'
+export { type SimulationJson, simulationJson, standingOf } from './schemas.ts'
 export { fitService, type Service, serviceOf } from './service.ts'
 export {
   type HistoryRow,
@@ -97,11 +99,24 @@ export function startScaling(options: ScalingOptions): Scaling {
   const play = simulationThread(options.simulationWorker, scheduler)
   const judged = new Map<string, { at: Millis; simulation: Simulation | null }>()
   async function simulateIn(target: TargetSettings, settings: DecideSettings, since: Millis, until: Millis) {
-    const stepMs = stepOf(until - since, config().evaluationInterval * SECOND)
-    const from = Math.ceil(since / stepMs) * stepMs
-    const rows = await historyOf(target, settings.policies, options.sources, from, until, stepMs)
-    const known = serviceOf(manager.state(target.name).planner.capacity, target.limitMs)
-    return play({ rows, known, settings: { ...settings, pause: null, hold: null, cycleMs: stepMs } })
+    const cycleMs = config().evaluationInterval * SECOND
+    const read = (from: Millis, step: Millis) => {
+      return historyOf(target, settings.policies, options.sources, Math.ceil(from / step) * step, until, step)
+    }
+    let stepMs = stepOf(until - since, cycleMs)
+    let rows = await read(since, stepMs)
+    // A history that is shorter than what was asked for is played in the finer steps that it allows.
+    const begins = Math.max(since, (rows.find(({ demand }) => demand !== null)?.at ?? until) - stepMs)
+    const finer = stepOf(until - begins, cycleMs)
+    if (finer < stepMs) {
+      stepMs = finer
+      rows = await read(begins, stepMs)
+    }
+    const { planner } = manager.state(target.name)
+    const known = serviceOf(planner.capacity, target.limitMs)
+    const startUpMs = startUpOf(planner.startUp, settings.target.startUpMs ?? PLANNER.startUpPriorMs)
+    const played = { ...settings, target: { ...settings.target, startUpMs }, pause: null, hold: null, cycleMs: stepMs }
+    return play({ rows, known, settings: played })
   }
   return {
     manager,

@@ -115,7 +115,8 @@ function evidenceOf(
     const share = Math.round((100 * seen.demand) / (wanted * capacity))
     found.push(`${short(seen.demand)} requests/s are ${share} % of what ${wanted} hold, ${short(capacity)} each`)
   }
-  if (simulation?.happened) {
+  // Two sums over different times are no evidence.
+  if (simulation?.happened && simulation.happenedSteps >= 0.95 * simulation.steps) {
     const { policy, happened } = simulation
     const hours = Math.round((simulation.until - simulation.since) / 3_600_000)
     found.push(

@@ -398,6 +398,9 @@ export const SimulationSchema = Type.Object({
   total_decisions: Count,
   policy: TotalsSchema,
   happened: Type.Union([TotalsSchema, Type.Null()], { description: 'Null: the history does not hold the count.' }),
+  happened_steps: Type.Integer({ minimum: 0, description: 'Of the steps, those whose count is known.' }),
+  step_seconds: Type.Number({ description: 'From one step to the next.' }),
+  start_up_seconds: Type.Number({ description: 'How long a start takes, as learnt.' }),
   hpa: TotalsSchema,
   optimum: TotalsSchema,
   step: Type.Number({ description: 'Seconds between two points.' }),
@@ -424,7 +427,9 @@ const totalsJson = (totals: Totals): Static<typeof TotalsSchema> => ({
 
 const SIMULATED_SHOWN = 500
 
-export function simulationJson(found: Simulation): Static<typeof SimulationSchema> {
+export type SimulationJson = Static<typeof SimulationSchema>
+
+export function simulationJson(found: Simulation): SimulationJson {
   const every = Math.max(1, Math.ceil(found.points.length / SIMULATED_SHOWN))
   const points = found.points.filter((_, i) => i % every === 0)
   const step = points.length > 1 ? (points[1]!.at - points[0]!.at) / SECOND : 0
@@ -441,6 +446,9 @@ export function simulationJson(found: Simulation): Static<typeof SimulationSchem
     total_decisions: found.decisions.length,
     policy: totalsJson(found.policy),
     happened: found.happened && totalsJson(found.happened),
+    happened_steps: found.happenedSteps,
+    step_seconds: found.stepS,
+    start_up_seconds: found.startUpMs / SECOND,
     hpa: totalsJson(found.hpa),
     optimum: totalsJson(found.optimum),
     step,

@@ -57,8 +57,12 @@ export interface Simulation {
   readonly decisions: readonly SimulatedDecision[]
   readonly points: readonly SimulatedPoint[]
   readonly policy: Totals
-  /** Null when the history does not hold the count of instances. */
+  /** Over those of the steps whose count of instances is known; null when it never is. */
   readonly happened: Totals | null
+  readonly happenedSteps: number
+  /** Seconds from one step to the next, and how long a start took. */
+  readonly stepS: number
+  readonly startUpMs: Millis
   readonly hpa: Totals
   readonly optimum: Totals
   readonly state: ScalerState
@@ -83,12 +87,13 @@ export function simulate(
   options: SimulateOptions = {},
 ): Simulation {
   const usable = filled(rows)
-  if (usable.length < 2) throw new Error('history: expected at least two rows with a demand')
+  if (usable.length < 2) throw new Error(`history: it holds fewer than two moments with ${settings.target.demand}`)
   const { target } = settings
   const service = options.service ?? fitService(rows, target.limitMs)
   if (service === null) {
     throw new Error(
-      'history: the capacity of one instance cannot be told; it needs demand, CPU and the count of instances',
+      `history: the capacity of one instance cannot be told; it needs ${target.demand}, ${target.cpu} and the count of ` +
+        'ready instances at the same moments, under some load',
     )
   }
   const stepS = stepOf(usable)
@@ -136,7 +141,9 @@ export function simulate(
     decisions,
     points: policy.points,
     policy: policy.totals,
-    happened: happenedOf(world),
+    ...happenedOf(world),
+    stepS,
+    startUpMs,
     hpa: hpa.totals,
     optimum: { ...totalsOfCounts(world, counted, best.counts), cost: best.cost },
     state,
@@ -173,6 +180,7 @@ function stepOf(rows: readonly Row[]): number {
 /** A controller in charge of the service, from the count that would have been right at first. */
 function play(world: World, control: Controller): { totals: Totals; points: SimulatedPoint[] } {
   const { rows, service, stepS, startUpMs } = world
+  const { target } = world.settings
   const clamp = (n: number) => Math.max(world.min, Math.min(world.max, n))
   let ready = clamp(rows[0]!.ready ?? Math.ceil(rows[0]!.demand / (service.rate * 0.7)))
   /** Moments at which what was asked for is ready. */
@@ -200,12 +208,16 @@ function play(world: World, control: Controller): { totals: Totals; points: Simu
           cpu: 100 * served.load,
           memory: row.memory ?? null,
           responseMs: served.responseMs,
+          // What answers to the count is played, by whichever name a policy calls it; the rest is as it was stored.
           metrics: {
             'system.memory_usage': row.memory ?? null,
             ...row.metrics,
             'system.cpu_usage': 100 * served.load,
+            [target.cpu]: 100 * served.load,
             'application.api_response_time': served.responseMs,
+            [target.responseTime]: served.responseMs,
             'application.requests_per_second': row.demand,
+            [target.demand]: row.demand,
           },
           forecast: [],
         },
@@ -276,7 +288,7 @@ class Sum {
 }
 
 /** What was measured, with the counts that were there. */
-function happenedOf(world: World): Totals | null {
+function happenedOf(world: World): Pick<Simulation, 'happened' | 'happenedSteps'> {
   const sum = new Sum(world)
   let before: number | null = null
   let waiting = 0
@@ -294,7 +306,7 @@ function happenedOf(world: World): Totals | null {
     if (before !== null) sum.changed(row.at, row.ready - before)
     before = row.ready
   }
-  return rows === 0 ? null : sum.totals()
+  return { happened: rows === 0 ? null : sum.totals(), happenedSteps: rows }
 }
 
 function totalsOfCounts(world: World, rows: readonly Row[], counts: Int16Array): Totals {

@@ -241,7 +241,7 @@ describe('simulation', () => {
   test('a history that does not tell capacity is refused in words', () => {
     const blind = history(4, 100).map((row) => ({ ...row, cpu: null }))
     expect(() => simulate(blind, settings())).toThrow(/capacity of one instance/)
-    expect(() => simulate([], settings())).toThrow(/at least two rows/)
+    expect(() => simulate([], settings())).toThrow(/fewer than two moments with application.requests_per_second/)
   })
 
   test('the optimum is no dearer than any other plan (small cases, all of them tried)', () => {

@@ -20,6 +20,9 @@ interface Totals {
 interface Simulation {
   readonly since: string
   readonly until: string
+  readonly steps: number
+  readonly step_seconds: number
+  readonly happened_steps: number
   readonly capacity_per_instance: number
   readonly policy: Totals
   readonly happened: Totals | null
@@ -60,7 +63,7 @@ export function Replay({ policy }: { policy: Readonly<Record<string, unknown>> }
   return (
     <section class="panel" aria-label="Replay">
       <Chart
-        title={`The last ${DAYS} days with this policy`}
+        title={`The last ${answer ? spanOf(answer) : `${DAYS} days`} with this policy`}
         lines={[
           { key: 'demand', name: 'Demand', unit: 'req/s', axis: 'left' },
           { key: 'held', name: 'Capacity', unit: 'req/s', axis: 'left' },
@@ -82,6 +85,13 @@ export function Replay({ policy }: { policy: Readonly<Record<string, unknown>> }
   )
 }
 
+/** How long the history is in fact: `40 min`, `31 hours`, `7 days`. */
+function spanOf({ since, until }: Simulation): string {
+  const minutes = (Date.parse(until) - Date.parse(since)) / 60_000
+  if (minutes < 100) return `${Math.max(1, Math.round(minutes))} min`
+  return minutes < 47.5 * 60 ? `${Math.round(minutes / 60)} hours` : `${Math.round(minutes / 1440)} days`
+}
+
 function Compared({ answer }: { answer: Simulation }) {
   const columns = [
     ['This policy', answer.policy],
@@ -96,13 +106,16 @@ function Compared({ answer }: { answer: Simulation }) {
     ['Changes', (t) => String(t.actions)],
     ['To and fro', (t) => String(t.flaps)],
   ]
+  const [knownHours, hours] = [answer.happened_steps, answer.steps].map((steps) =>
+    ((steps * answer.step_seconds) / 3600).toFixed(1),
+  )
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard
     <section class="table-wrap" tabIndex={0} aria-label="Compared">
       <table class="table">
         <thead>
           <tr>
-            <th scope="col">Over {DAYS} days</th>
+            <th scope="col">Over {spanOf(answer)}</th>
             {columns.map(([name]) => (
               <th scope="col" class="n" key={name}>
                 {name}
@@ -123,6 +136,11 @@ function Compared({ answer }: { answer: Simulation }) {
           ))}
         </tbody>
       </table>
+      {answer.happened !== null && answer.happened_steps < answer.steps && (
+        <p class="note">
+          What happened is known for {knownHours} of {hours} hours, and sums those alone.
+        </p>
+      )}
     </section>
   )
 }
