@@ -113,7 +113,8 @@ export interface ReadLimits {
  * Matching follows Prometheus: regular expressions are anchored, an absent label equals the empty value.
  */
 export interface ColumnReader {
-  readColumns(matchers: readonly Matcher[], from: Millis, to: Millis, limits?: ReadLimits): SeriesColumns[]
+  /** The array may be the same for the same selection, and is not to be changed. */
+  readColumns(matchers: readonly Matcher[], from: Millis, to: Millis, limits?: ReadLimits): readonly SeriesColumns[]
   /** Names of labels of the matched series; all when `matchers` is empty. Sorted. */
   labelNames(matchers: readonly Matcher[], from: Millis, to: Millis): string[]
   /** Values of one label. Sorted. */

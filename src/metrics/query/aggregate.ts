@@ -42,7 +42,13 @@ export function aggregate(
   }
 }
 
-function groupsOf(expr: Aggregate, input: Vector): Group[] {
+/** The last grouping of series, kept with them: a selector's are the same ones as long as its selection is. */
+const grouped = new WeakMap<readonly Metric[], { readonly by: string; readonly groups: readonly Group[] }>()
+
+function groupsOf(expr: Aggregate, input: Vector): readonly Group[] {
+  const by = JSON.stringify([expr.without, ...expr.grouping])
+  const known = grouped.get(input.metrics)
+  if (known?.by === by) return known.groups
   const grouping = new Grouping(expr.grouping, expr.without)
   const groups = new Map<string, Group>()
   input.metrics.forEach((metric, i) => {
@@ -53,7 +59,9 @@ function groupsOf(expr: Aggregate, input: Vector): Group[] {
       if (metric.dropName) group.dropName = true
     } else groups.set(key, { labels: grouping.labels(metric.labels), dropName: metric.dropName, members: [i] })
   })
-  return [...groups.values()]
+  const made = [...groups.values()]
+  grouped.set(input.metrics, { by, groups: made })
+  return made
 }
 
 const groupVector = (expr: Aggregate, groups: readonly Group[], fill: Vector['fill']): Vector => ({

@@ -146,7 +146,7 @@ export class Context {
 
   // --------------------------------------------------------------------------------------------- reading
 
-  select(matchers: readonly CompiledMatcher[], from: Millis, to: Millis): SeriesColumns[] {
+  select(matchers: readonly CompiledMatcher[], from: Millis, to: Millis): readonly SeriesColumns[] {
     this.env.checkpoint()
     const found = this.env.reader.readColumns(matchers, from, to, { seriesMax: this.env.limits.seriesMax })
     this.seriesRead += found.length
@@ -230,14 +230,13 @@ export class Context {
 /** Takes stale markers out of a buffer, in place. */
 export function dropStale(buffer: SampleBuffer): void {
   const { times, values, length } = buffer
-  let bits: Uint32Array | null = null
   let kept = 0
-  for (let i = 0; i < length; i++) {
+  while (kept < length && !Number.isNaN(values[kept]!)) kept++
+  if (kept === length) return
+  const bits = wordsOf(values)
+  for (let i = kept; i < length; i++) {
     const value = values[i]!
-    if (Number.isNaN(value)) {
-      bits ??= wordsOf(values)
-      if (bits[2 * i] === STALE_LOW && bits[2 * i + 1] === STALE_HIGH) continue
-    }
+    if (bits[2 * i] === STALE_LOW && bits[2 * i + 1] === STALE_HIGH) continue
     if (kept !== i) {
       times[kept] = times[i]!
       values[kept] = value

@@ -72,6 +72,8 @@ export class Grouping {
 
   key(labels: Labels): string {
     if (!this.#without && this.#sorted.length === 0) return ''
+    // One label: its value is the key as it is, made anew for no series.
+    if (!this.#without && this.#sorted.length === 1) return labelValueOf(labels, this.#sorted[0]!)
     let key = ''
     if (this.#without) {
       for (const [name, value] of labels) if (!this.#names.has(name)) key += name + SEPARATOR + value + SEPARATOR

@@ -3,15 +3,18 @@
  * step to step along a series; a function sees the samples of its window in place, as from ≤ i < to.
  */
 import type { Millis } from '../../base/time.ts'
+import { METRIC_NAME } from '../labels.ts'
 import type { SampleBuffer } from '../metrics.ts'
 import { sampleBuffer } from '../metrics.ts'
 import type { Call } from './ast.ts'
 import type { Column, Context, Grid } from './context.ts'
 import { timeAt } from './context.ts'
 import { keepsName } from './functions.ts'
+import { labelValueOf } from './labelset.ts'
 import { quote } from './lex.ts'
 import { compensatedMean, formatShort, quantile } from './numeric.ts'
 import type { Ranges } from './ranges.ts'
+import { firstFrom, firstPast } from './ranges.ts'
 import type { Vector } from './vector.ts'
 import { dropNames } from './vector.ts'
 
@@ -55,8 +58,12 @@ class Resets {
   prepare(values: Float64Array, length: number): void {
     this.#count = 0
     this.#next = 0
+    let before = values[0]!
     for (let i = 1; i < length; i++) {
-      if (!(values[i]! < values[i - 1]!)) continue
+      const value = values[i]!
+      const down = value < before
+      before = value
+      if (!down) continue
       if (this.#count === this.#at.length) {
         const grown = new Int32Array(this.#at.length * 2)
         grown.set(this.#at)
@@ -317,6 +324,7 @@ export function rangeFunction(
   const made = table[name]!(ctx, ranges.rangeMs, params)
   const closed = ctx.dialect === 2
   let checked = false
+  let noted = ''
   const vector: Vector = {
     metrics: ranges.metrics,
     nameFree: ranges.nameFree,
@@ -327,12 +335,21 @@ export function rangeFunction(
       made.prepare?.(values, length)
       const w: Window = { times, values, length, from: 0, to: 0, begin: 0, end: 0, at: 0, step: 0 }
       let walked = 0
+      let from = 0
+      let to = 0
+      let strideFrom = 0
+      let strideTo = 0
       for (let k = 0; k < grid.count; k++) {
         const end = ranges.first + k * ranges.step
         const begin = end - ranges.rangeMs
-        let { from, to } = w
-        while (to < length && times[to]! <= end) to++
-        while (from < to && (times[from]! < begin || (!closed && times[from] === begin))) from++
+        const nextTo = firstPast(times, to, length, end, strideTo)
+        strideTo = nextTo - to
+        to = nextTo
+        const nextFrom = closed
+          ? firstFrom(times, from, to, begin, strideFrom)
+          : firstPast(times, from, to, begin, strideFrom)
+        strideFrom = nextFrom - from
+        from = nextFrom
         w.from = from
         w.to = to
         if (to - from < made.least) {
@@ -351,7 +368,8 @@ export function rangeFunction(
           ctx.env.checkpoint()
         }
       }
-      if (name === 'rate' || name === 'increase') noteNonCounter(ctx, ranges, index, into, grid.count, range.span)
+      if (name === 'rate' || name === 'increase')
+        noted = noteNonCounter(ctx, ranges, index, into, grid.count, range.span, noted)
     },
   }
   // Of absent_over_time only the presence counts: two series that are the same without their names do no harm.
@@ -379,6 +397,7 @@ function checkParameters(ctx: Context, call: Call, params: readonly Float64Array
 
 const counterSuffix = /_(total|sum|count|bucket)$/
 
+/** `noted`: the name that needs no further look, mostly that of the series before. Returns what it then is. */
 function noteNonCounter(
   ctx: Context,
   ranges: Ranges,
@@ -386,14 +405,15 @@ function noteNonCounter(
   column: Column,
   count: number,
   span: Call['span'],
-): void {
-  const name = ranges.metrics[index]!.labels.find(([label]) => label === '__name__')?.[1]
-  if (name === undefined || counterSuffix.test(name)) return
-  for (let k = 0; k < count; k++) {
-    if (column.present[k] === 0) continue
-    ctx.info(`metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ${quote(name)}`, span)
-    return
-  }
+  noted: string,
+): string {
+  const name = labelValueOf(ranges.metrics[index]!.labels, METRIC_NAME)
+  if (name === noted) return noted
+  if (name === '' || counterSuffix.test(name)) return name
+  const first = column.present.indexOf(1)
+  if (first < 0 || first >= count) return noted
+  ctx.info(`metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ${quote(name)}`, span)
+  return name
 }
 
 // ------------------------------------------------------------------------------- anchored and smoothed ranges

@@ -14,16 +14,30 @@ import type { RolledRange } from './rollups.ts'
 import { warnOfMissing } from './rollups.ts'
 import type { Vector } from './vector.ts'
 
-const metricsOf = (series: readonly SeriesColumns[]): Metric[] =>
-  series.map((s) => ({ labels: s.labels, dropName: false }))
+interface Selected {
+  readonly series: readonly SeriesColumns[]
+  readonly metrics: readonly Metric[]
+}
+
+/** Selections that were put in order before. */
+const ordered = new WeakMap<readonly SeriesColumns[], Selected>()
 
 /**
  * Matched series in order of their labels, as Prometheus has them: it shows in instant answers, in which of equal values
  * `topk` takes, and in the last digits of sums.
  */
-function selectSeries(ctx: Context, selector: VectorSelector, from: Millis, to: Millis): SeriesColumns[] {
-  const keyed = ctx.select(selector.matchers, from, to).map((series) => ({ series, labels: series.labels }))
-  return keyed.sort((a, b) => compareLabels(a.labels, b.labels)).map(({ series }) => series)
+function selectSeries(ctx: Context, selector: VectorSelector, from: Millis, to: Millis): Selected {
+  const found = ctx.select(selector.matchers, from, to)
+  const known = ordered.get(found)
+  if (known) return known
+  const keyed = found.map((series) => ({ series, labels: series.labels }))
+  keyed.sort((a, b) => compareLabels(a.labels, b.labels))
+  const selected = {
+    series: keyed.map(({ series }) => series),
+    metrics: keyed.map(({ labels }) => ({ labels, dropName: false })),
+  }
+  ordered.set(found, selected)
+  return selected
 }
 
 /** The name is the same for all, so it tells none apart. */
@@ -39,11 +53,11 @@ export function instantSelector(ctx: Context, selector: VectorSelector, grid: Gr
   const smoothed = selector.extended === 'smoothed'
   const from = first - lookback
   const to = smoothed ? last + lookback : last
-  const series = selectSeries(ctx, selector, from, to)
+  const { series, metrics } = selectSeries(ctx, selector, from, to)
   warnOfMissing(ctx, series, first, selector.span)
   const closed = ctx.dialect === 2
   return {
-    metrics: metricsOf(series),
+    metrics,
     nameFree: oneName(selector.matchers),
     fill(index, into) {
       const buffer = ctx.read(series[index]!, from, to)
@@ -56,9 +70,12 @@ export function instantSelector(ctx: Context, selector: VectorSelector, grid: Gr
       const out = into.values
       const present = into.present
       let next = 0
+      let stride = 0
       for (let k = 0; k < grid.count; k++) {
         const at = first + k * step
-        while (next < length && times[next]! <= at) next++
+        const past = firstPast(times, next, length, at, stride)
+        stride = past - next
+        next = past
         const i = next - 1
         const oldest = at - lookback
         if (i < 0 || times[i]! < oldest || (!closed && times[i] === oldest) || isStaleAt(values, i)) {
@@ -70,6 +87,31 @@ export function instantSelector(ctx: Context, selector: VectorSelector, grid: Gr
       }
     },
   }
+}
+
+/**
+ * Index of the first of ascending times, from `at` on and below `length`, that is later than `time`. `stride` is how far
+ * the last such search went: steps and scrapes are mostly regular, so all but one of as many are jumped over.
+ */
+export function firstPast(times: Float64Array, at: number, length: number, time: Millis, stride: number): number {
+  let next = at
+  if (stride > 2) {
+    const guess = at + stride - 1
+    if (guess < length && times[guess - 1]! <= time) next = guess
+  }
+  while (next < length && times[next]! <= time) next++
+  return next
+}
+
+/** The same for the first that is not earlier than `time`. */
+export function firstFrom(times: Float64Array, at: number, length: number, time: Millis, stride: number): number {
+  let next = at
+  if (stride > 2) {
+    const guess = at + stride - 1
+    if (guess < length && times[guess - 1]! < time) next = guess
+  }
+  while (next < length && times[next]! < time) next++
+  return next
 }
 
 /** A straight line between the samples on either side; the last value where there is no later one. */
@@ -130,12 +172,12 @@ export function rangeSelector<T>(
   const last = first + step * (grid.count - 1)
   const from = first - rangeMs - (selector.extended ? ctx.env.lookbackMs : 0)
   const to = last + (selector.extended === 'smoothed' ? ctx.env.lookbackMs : 0)
-  const series = selectSeries(ctx, selector, from, to)
+  const { series, metrics } = selectSeries(ctx, selector, from, to)
   const served = selector.extended ? null : rolled({ selector, series, rangeMs, first, step })
   if (served) return served
   warnOfMissing(ctx, series, from, matrix.span)
   return {
-    metrics: metricsOf(series),
+    metrics,
     nameFree: oneName(selector.matchers),
     rangeMs,
     first,

@@ -38,8 +38,17 @@ export function dropNames(ctx: Context, vector: Vector, count: number): Vector {
   return relabelled(ctx, vector, nameless(vector.metrics), vector.nameFree, count)
 }
 
-const nameless = (metrics: readonly Metric[]): Metric[] =>
-  metrics.map((m) => ({ labels: withoutName(m.labels), dropName: false }))
+/** Kept with the series they were made from: those of a selector are the same ones as long as its selection is. */
+const namelessOf = new WeakMap<readonly Metric[], readonly Metric[]>()
+
+function nameless(metrics: readonly Metric[]): readonly Metric[] {
+  let made = namelessOf.get(metrics)
+  if (!made) {
+    made = metrics.map((m) => ({ labels: withoutName(m.labels), dropName: false }))
+    namelessOf.set(metrics, made)
+  }
+  return made
+}
 
 /** Drops the names that are still to go. */
 export function settleNames(ctx: Context, vector: Vector, count: number): Vector {

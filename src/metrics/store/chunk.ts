@@ -452,14 +452,10 @@ export function decodeChunk(
         let n = getSigned(bytes)
         const least = getSigned(bytes)
         const unit = getVarint(bytes)
-        unpack(bytes, count - 1, values, to + 1)
         values[to] = n / power
-        if (power === 1) {
-          for (let i = to + 1; i < end; i++) {
-            n += least + values[i]! * unit
-            values[i] = n
-          }
-        } else {
+        if (isPlain(bytes)) unpackSums(bytes, count - 1, values, to + 1, n, least, unit, power)
+        else {
+          unpack(bytes, count - 1, values, to + 1)
           for (let i = to + 1; i < end; i++) {
             n += least + values[i]! * unit
             values[i] = n / power
@@ -539,6 +535,42 @@ function unpack(bytes: Uint8Array, count: number, into: Float64Array, to: number
       into[i] = into[i]! + getVarint(bytes) * scale
     }
   }
+}
+
+/** Whether what is packed at the cursor is narrow and has no exceptions, as most is. */
+const isPlain = (bytes: Uint8Array): boolean => bytes[cursor]! <= 25 && bytes[cursor + 1] === 0
+
+/** `unpack` of plain steps and their summing in one go. */
+function unpackSums(
+  bytes: Uint8Array,
+  count: number,
+  into: Float64Array,
+  to: number,
+  first: number,
+  least: number,
+  unit: number,
+  power: number,
+): void {
+  const width = bytes[cursor]!
+  const dv = view
+  let bit = (cursor + 2) * 8
+  const mask = TWO[width]! - 1
+  const end = to + count
+  let n = first
+  if (power === 1) {
+    for (let i = to; i < end; i++) {
+      n += least + ((dv.getUint32(bit >>> 3, true) >>> (bit & 7)) & mask) * unit
+      into[i] = n
+      bit += width
+    }
+  } else {
+    for (let i = to; i < end; i++) {
+      n += least + ((dv.getUint32(bit >>> 3, true) >>> (bit & 7)) & mask) * unit
+      into[i] = n / power
+      bit += width
+    }
+  }
+  cursor += 2 + ((count * width + 7) >> 3)
 }
 
 function getVarint(bytes: Uint8Array): number {

@@ -25,6 +25,7 @@ import type { Run } from './runs.ts'
 import { lowerBound, mergeRuns } from './runs.ts'
 import type { OnChunk } from './segment.ts'
 import { SegmentSet } from './segment-set.ts'
+import { Selections } from './selections.ts'
 import type { StoreShare } from './shared.ts'
 import {
   Area,
@@ -67,6 +68,7 @@ class StoreReader implements ColumnReader {
   readonly #data: Area
   readonly #index: LabelIndex
   readonly #clock: Clock
+  readonly #selections = new Selections()
   readonly #labelsOf = new Map<number, Labels>()
   readonly #barrier = new Int32Array(new SharedArrayBuffer(4))
   readonly #segments: SegmentSet
@@ -92,16 +94,19 @@ class StoreReader implements ColumnReader {
     })
   }
 
-  readColumns(matchers: readonly Matcher[], _from: Millis, _to: Millis, limits?: ReadLimits): SeriesColumns[] {
-    const ids = this.#select(matchers)
-    if (limits && ids.length > limits.seriesMax) {
-      throw new AppError(
-        422,
-        'too_many_series',
-        `The selector matches ${ids.length} series, more than the limit of ${limits.seriesMax}.`,
-      )
+  readColumns(matchers: readonly Matcher[], _from: Millis, _to: Millis, limits?: ReadLimits): readonly SeriesColumns[] {
+    const series = this.#control.get(CONTROL.series)
+    const deleted = this.#control.get(CONTROL.deleted)
+    const known = this.#selections.find(matchers, series, deleted)
+    if (known) {
+      refuseTooMany(known.length, limits)
+      return known
     }
-    return ids.map((id) => new Series(this, id))
+    const ids = this.#select(matchers)
+    refuseTooMany(ids.length, limits)
+    const found = ids.map((id) => new Series(this, id))
+    this.#selections.keep(matchers, series, deleted, found)
+    return found
   }
 
   labelNames(matchers: readonly Matcher[], _from: Millis, _to: Millis): string[] {
@@ -176,7 +181,16 @@ class StoreReader implements ColumnReader {
       into.length += count
     })
     const head = this.#head
-    if (head.length > 0) {
+    if (into.length === 0) {
+      // Nothing of the files: the head's arrays are handed over as they are.
+      const { times, values } = into
+      into.times = head.times
+      into.values = head.values
+      into.length = head.length
+      head.times = times
+      head.values = values
+      this.#runs.push(...this.#headRuns)
+    } else if (head.length > 0) {
       const base = into.length
       ensure(into, base + head.length)
       into.times.set(head.times.subarray(0, head.length), base)
@@ -261,7 +275,8 @@ class StoreReader implements ColumnReader {
     if (count === 0) return
     const floats = this.#blocks.floats
     let low = 0
-    let high = count
+    // Mostly all of it is wanted, and to look into its middle costs a miss of the cache.
+    let high = floats[2 * block]! >= from ? 0 : count
     while (low < high) {
       const middle = (low + high) >> 1
       if (floats[2 * (block + middle)]! < from) low = middle + 1
@@ -274,12 +289,12 @@ class StoreReader implements ColumnReader {
     const words = this.#wordsIn(into.values)
     const source = this.#blocks.words
     let n = into.length
-    for (let i = low; i < count; i++) {
-      const at = block + i
-      times[n] = floats[2 * at]!
-      words[2 * n] = source[4 * at + 2]!
-      words[2 * n + 1] = source[4 * at + 3]!
-      n++
+    let word = 2 * n
+    const end = 2 * (block + count)
+    for (let at = 2 * (block + low); at < end; at += 2) {
+      times[n++] = floats[at]!
+      words[word++] = source[2 * at + 2]!
+      words[word++] = source[2 * at + 3]!
     }
     this.#run(n - into.length)
   }
@@ -297,6 +312,15 @@ class StoreReader implements ColumnReader {
     }
     return this.#words
   }
+}
+
+function refuseTooMany(count: number, limits: ReadLimits | undefined): void {
+  if (limits && count > limits.seriesMax)
+    throw new AppError(
+      422,
+      'too_many_series',
+      `The selector matches ${count} series, more than the limit of ${limits.seriesMax}.`,
+    )
 }
 
 class Series implements SeriesColumns {
