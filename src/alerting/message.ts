@@ -3,6 +3,7 @@
  * A title says what, value and limit; an end says how long it lasted and the worst value; a rise says who did not
  * react; a digest counts; a late notice says how late it is.
  */
+import { lazy } from '../base/lazy.ts'
 import type { Millis } from '../base/time.ts'
 import { DAY, HOUR, MINUTE, SECOND } from '../base/time.ts'
 import type { CloseReason } from './alert.ts'
@@ -159,14 +160,17 @@ function seriesOf(alert: NoticeAlert): string {
 
 const lower = (alert: NoticeAlert) => alert.condition === 'lt' || alert.condition === 'lte'
 
-const digits = [0, 1, 2].map((n) => new Intl.NumberFormat('en-US', { maximumFractionDigits: n }))
-const exact = new Intl.NumberFormat('en-US', { maximumSignificantDigits: 15 })
-const small = new Intl.NumberFormat('en-US', { maximumSignificantDigits: 3 })
+const formats = lazy(() => ({
+  digits: [0, 1, 2].map((n) => new Intl.NumberFormat('en-US', { maximumFractionDigits: n })),
+  exact: new Intl.NumberFormat('en-US', { maximumSignificantDigits: 15 }),
+  small: new Intl.NumberFormat('en-US', { maximumSignificantDigits: 3 }),
+}))
 
 /** Three figures and the unit: `82.6 %`, `214 ms`, `1,184 req/s`; a limit as it was set. Plain spaces: mail and SMS. */
 export function figure(value: number, unit: string, asSet = false): string {
   const size = Math.abs(value)
   const places = size >= 99.95 ? 0 : size >= 9.995 ? 1 : 2
+  const { digits, exact, small } = formats()
   const format = asSet ? exact : size > 0 && size < 0.995 ? small : digits[places]!
   return unit === '' ? format.format(value) : `${format.format(value)} ${unit}`
 }

@@ -32,6 +32,7 @@ import {
   hostSource,
   knownMetrics,
   Scraper,
+  type Source,
   startMetrics,
   startQueries,
   storedName,
@@ -247,8 +248,10 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     const intervalMs = values.metrics.collectInterval * 1000
     const collector = new Collector({ appender: metrics, scheduler, telemetry, log, intervalMs })
     undo.push(() => collector.stop())
+    /** Asked from the moment that control is ready. */
+    const measured: Source[] = []
     if (values.metrics.collectHost) {
-      collector.add({ name: 'host', collect: hostSource({ dataDir: platform.dataDir, clock }) })
+      measured.push({ name: 'host', collect: hostSource({ dataDir: platform.dataDir, clock }) })
     }
     let market: MarketLink | null = null
     if (values.market.enabled) {
@@ -264,10 +267,10 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       })
       const link = market
       undo.push(() => link.stop())
-      collector.add({ name: 'market', collect: () => link.collect() })
+      measured.push({ name: 'market', collect: () => link.collect() })
       health.check('market', () => link.health())
     }
-    collector.add({ name: 'runtime', collect: () => telemetryReadings(families()) })
+    measured.push({ name: 'runtime', collect: () => telemetryReadings(families()) })
     const scraper = new Scraper({ appender: metrics, scheduler, log })
     undo.push(() => scraper.stop())
     const scrape = ({ metrics }: Config['current']['values']) =>
@@ -356,7 +359,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     })
     const dashboardConfig = () => config.current.values.dashboard
     const score = createScorer({ sources, clock, config: dashboardConfig })
-    collector.add({
+    measured.push({
       name: 'score',
       async collect() {
         const value = await score()
@@ -418,7 +421,9 @@ export async function startControl(options: ControlOptions): Promise<Control> {
               .slice(0, limit),
         }),
       ],
-      ...(values.market.enabled ? { documents: (await import('./market-documents.ts')).marketDocuments() } : {}),
+      ...(values.market.enabled
+        ? { documents: async () => (await import('./market-documents.ts')).marketDocuments() }
+        : {}),
       authenticator,
       tickets,
       scheduler,
@@ -437,6 +442,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       health.ready = false
       parent.ready(false)
     })
+    for (const source of measured) collector.add(source)
+    queries.prepare()
     const performance = performanceLine(log, scheduler)
     undo.push(() => performance.cancel())
     log.info('control is ready', { version: VERSION })

@@ -11,6 +11,7 @@
  */
 import { lookup } from 'node:dns'
 import { isIP, type LookupFunction } from 'node:net'
+import { lazy } from './lazy.ts'
 
 export interface AddressGuard {
   /** For `net.connect`, `http.request` and the like; these do not ask it for a host that is an address itself. */
@@ -81,16 +82,21 @@ const CLOSED_4 = [
   '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24',
   '192.0.2.0/24', '192.88.99.0/24', '192.168.0.0/16', '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24',
   '224.0.0.0/4', '240.0.0.0/4', '168.63.129.16/32',
-].map((text) => networkOf(text)!)
+]
 
 /** Parts of 2000::/3 that are not for the open network: protocol assignments with Teredo, and documentation. */
-const CLOSED_6 = ['2001::/23', '2001:db8::/32', '3fff::/20'].map((text) => networkOf(text)!)
-const OPEN_6 = networkOf('2000::/3')!
+const CLOSED_6 = ['2001::/23', '2001:db8::/32', '3fff::/20']
+
+const ranges = lazy(() => {
+  const networks = (texts: readonly string[]) => texts.map((text) => networkOf(text)!)
+  return { closed4: networks(CLOSED_4), closed6: networks(CLOSED_6), open6: networkOf('2000::/3')! }
+})
 
 function isOutside(bytes: Uint8Array): boolean {
+  const { closed4, closed6, open6 } = ranges()
   return bytes.length === 4
-    ? !CLOSED_4.some((network) => within(bytes, network))
-    : within(bytes, OPEN_6) && !CLOSED_6.some((network) => within(bytes, network))
+    ? !closed4.some((network) => within(bytes, network))
+    : within(bytes, open6) && !closed6.some((network) => within(bytes, network))
 }
 
 interface Network {

@@ -335,13 +335,15 @@ export const NARROW = '\u202f'
 
 const grouped = (digits: number) =>
   new Intl.NumberFormat('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })
-const formats = [grouped(0), grouped(1), grouped(2)] as const
+/** By places after the point; made when first used: each takes a start milliseconds. */
+const formats: Intl.NumberFormat[] = []
 
 /** Three significant figures: `82.6`, `214`, `1,184`, `0.35`; per cent with at most one decimal; a true minus. */
 export function formatNumber(value: number, unit = ''): string {
   const size = Math.abs(value)
   const digits = size >= 99.95 || size === 0 ? 0 : size >= 9.995 || unit === '%' || unit === 'points' ? 1 : 2
-  return formats[digits]!.format(value).replace('-', '\u2212')
+  formats[digits] ??= grouped(digits)
+  return formats[digits].format(value).replace('-', '\u2212')
 }
 
 /** A number as somebody set or counted it (a limit, a score): `70`, `72.5`, `1,500`. */

@@ -8,6 +8,7 @@
 import { Compile } from 'typebox/schema'
 import type { FieldError } from '../base/errors.ts'
 import { AppError } from '../base/errors.ts'
+import { lazy } from '../base/lazy.ts'
 import { nearest } from '../base/nearest.ts'
 
 /** JSON Schema as plain data; what a typebox schema is. */
@@ -20,16 +21,15 @@ export interface Check {
   problems(value: unknown): FieldError[]
 }
 
-/** A check that compiles at its first use: a server has more routes than it is asked for. */
+/** A check that is made and compiled at its first use: a server has more routes than it is asked for. */
 export function checkOf(loose: object): Check {
-  const schema = strict(loose as JsonSchema)
-  let compiled: ReturnType<typeof Compile> | undefined
+  const schema = lazy(() => strict(loose as JsonSchema))
+  const compiled = lazy(() => Compile(schema()))
   return {
-    schema,
-    problems(value) {
-      compiled ??= Compile(schema)
-      return compiled.Check(value) ? [] : describe(compiled.Errors(value)[1], schema)
+    get schema() {
+      return schema()
     },
+    problems: (value) => (compiled().Check(value) ? [] : describe(compiled().Errors(value)[1], schema())),
   }
 }
 

@@ -55,8 +55,8 @@ export interface Limits {
 
 export interface ServerOptions {
   readonly routes: readonly Route[]
-  /** Routes that another process of the platform serves, for the documentation. */
-  readonly documents?: readonly Route[]
+  /** Routes that another process of the platform serves, for the documentation: asked for with its first reader. */
+  documents?(): Promise<readonly Route[]>
   readonly authenticator: Authenticator
   readonly tickets: Tickets
   readonly scheduler: Scheduler
@@ -76,8 +76,6 @@ export interface Server {
   listen(at: { readonly socketPath: string } | { readonly port: number }): Promise<string>
   /** Waits for open requests, closes sockets with 1012. */
   close(): Promise<void>
-  /** The OpenAPI document that `/api/v1/openapi.json` serves. */
-  readonly openApi: object
 }
 
 type AnyRoute = RouteShape<never, never, never, never> & {
@@ -127,6 +125,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   const states = new WeakMap<Asked, State>()
   const app: FastifyInstance = fastify({
     logger: false,
+    // The schemas of routes are checked by `schema.ts`: without these, each start loads and sets up ajv for nothing.
+    schemaController: { compilersFactory: { buildValidator: () => noSchema, buildSerializer: () => noSchema } },
     bodyLimit: options.limits().bodyBytes,
     routerOptions: { maxParamLength: 500, ignoreTrailingSlash: true },
     genReqId: (raw) => requestIdOf(raw, clock.now()),
@@ -438,9 +438,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     })
   }
 
-  let document: object = {}
-  const routes: readonly Route[] = [...options.routes, openApiRoute(() => document)]
-  document = openApi([...routes, ...(options.documents ?? [])], options.version)
+  const document = async () => openApi([...routes, ...((await options.documents?.()) ?? [])], options.version)
+  const routes: readonly Route[] = [...options.routes, openApiRoute(document)]
   for (const shape of routes) {
     if (shape.method === 'SOCKET') addSocket(shape)
     else if ('foreign' in shape) addForeign(shape)
@@ -458,7 +457,6 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   })
 
   return {
-    openApi: document,
     async listen(at) {
       if ('port' in at) return app.listen({ host: '127.0.0.1', port: at.port })
       const address = await app.listen({ path: at.socketPath })
@@ -605,17 +603,22 @@ function sendRaw(reply: FastifyReply, raw: RawReply) {
   )
 }
 
-function openApiRoute(document: () => object): ForeignShape {
-  let body: string | undefined
+function noSchema(): never {
+  throw new Error('no route has a schema of the framework')
+}
+
+/** The document is made for its first reader, not at each start. */
+function openApiRoute(document: () => Promise<object>): ForeignShape {
+  let body: Promise<string> | undefined
   return {
     method: 'GET',
     path: '/api/v1/openapi.json',
     access: 'viewer',
     tag: 'system',
     summary: 'This document',
-    foreign() {
-      body ??= JSON.stringify(document())
-      return { status: 200, headers: { 'content-type': 'application/json; charset=utf-8' }, body }
+    async foreign() {
+      body ??= document().then((made) => JSON.stringify(made))
+      return { status: 200, headers: { 'content-type': 'application/json; charset=utf-8' }, body: await body }
     },
   }
 }

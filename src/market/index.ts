@@ -1,4 +1,6 @@
 /** The front door of the market. */
+import type { OpenMarket, PostgresOptions } from './store/market.ts'
+
 export type { Ask, Asked } from './bound.ts'
 export { startBoundMarkets } from './bound.ts'
 export type {
@@ -25,6 +27,11 @@ export type { MarketConnection, MarketListener, WriterConnection } from './store
 export { connectWriter } from './store/client.ts'
 export { openEmbeddedMarket, openMarketReads } from './store/embedded.ts'
 export type { EmbeddedOptions, MarketSettings, OpenMarket, PostgresOptions } from './store/market.ts'
-export { openPostgresMarket } from './store/postgres.ts'
 export { startMarketWriter, writerSocketBeside } from './store/writer-process.ts'
 export { figuresJson } from './views.ts'
+
+/** The market on PostgreSQL; its driver is loaded with the first call, so that the embedded market starts without it. */
+export async function openPostgresMarket(options: PostgresOptions): Promise<OpenMarket> {
+  const postgres = await import('./store/postgres.ts')
+  return postgres.openPostgresMarket(options)
+}

@@ -1,5 +1,5 @@
 /** The front door of metrics. */
-export { Collector, type Reading } from './collect/collector.ts'
+export { Collector, type Reading, type Source } from './collect/collector.ts'
 export { edgeReadings } from './collect/edge.ts'
 export { hostSource } from './collect/host.ts'
 export { telemetryReadings } from './collect/runtime.ts'

@@ -8,6 +8,7 @@ import { systemClock } from '../base/clock.ts'
 import type { ConfigKey, ConfigOf } from '../base/config-key.ts'
 import type { Log } from '../base/log.ts'
 import { silentLog } from '../base/log.ts'
+import type { Scheduler } from '../base/scheduler.ts'
 import { systemScheduler } from '../base/scheduler.ts'
 import { createTelemetry } from '../base/telemetry.ts'
 import { ColumnBuilder } from './columns.ts'
@@ -64,6 +65,7 @@ async function withQueries<T>(
   change: Partial<QueryConfig>,
   work: (queries: QueryService, warnings: string[]) => Promise<T>,
   worker = at('query-worker'),
+  more: Partial<Parameters<typeof startQueries>[0]> = {},
 ): Promise<T> {
   const warnings: string[] = []
   const log: Log = { ...silentLog, warn: (message) => warnings.push(message), with: () => log }
@@ -74,6 +76,7 @@ async function withQueries<T>(
     log,
     telemetry: createTelemetry(),
     config: () => ({ ...defaults, ...change }),
+    ...more,
   })
   try {
     return await work(queries, warnings)
@@ -110,6 +113,39 @@ describe('the pool', () => {
       expect(evaluated.series[0]!.times.length).toBe(61)
       await expect(queries.call('evaluate', instant('sum('))).rejects.toMatchObject({ status: 422 })
     }))
+
+  test('starts a second worker only for a query that has waited for a while', () => {
+    const held: (() => void)[] = []
+    const telemetry = createTelemetry()
+    const workers = () =>
+      telemetry.snapshot().find(({ name }) => name === 'opinion_market_query_workers')?.samples[0]?.value
+    const patient: Scheduler = {
+      ...scheduler,
+      after(ms, task) {
+        if (ms >= 1000) return scheduler.after(ms, task)
+        held.push(task)
+        return { cancel() {} }
+      },
+    }
+    return withQueries(
+      {},
+      async (queries) => {
+        const client = new AbortController()
+        const first = queries.call('query', range(long), { signal: client.signal }).catch((error) => error)
+        const second = queries.call('query', instant('count(m_total)'))
+        expect(workers()).toBe(1)
+        expect(held).toHaveLength(1)
+        await new Promise((done) => setTimeout(done, 300))
+        held[0]!()
+        expect(json(await second).data.result[0].value[1]).toBe(String(SERIES))
+        expect(workers()).toBe(2)
+        client.abort()
+        expect(await first).toBeInstanceOf(QueryStopped)
+      },
+      at('query-worker'),
+      { scheduler: patient, telemetry },
+    )
+  })
 
   test.each([1, 3])('with %i workers all that wait get their turn, and their own answer', (queryConcurrency) =>
     withQueries({ queryConcurrency }, async (queries) => {

@@ -26,9 +26,10 @@ import type { MarketReads } from '../../src/market/reads.ts'
 import type { MarketConnection } from '../../src/market/store/client.ts'
 import { openEmbeddedMarket, openMarketReads } from '../../src/market/store/embedded.ts'
 import type { MarketSettings } from '../../src/market/store/market.ts'
+import { kyselyOverPool, openPool } from '../../src/market/store/pg-pool.ts'
 import { openPostgresMarket } from '../../src/market/store/postgres.ts'
 import * as rows from '../../src/market/store/rows.ts'
-import { kyselyOver, kyselyOverPool, openPool, type Sql } from '../../src/market/store/sql.ts'
+import { kyselyOver, type Sql } from '../../src/market/store/sql.ts'
 import { Writer } from '../../src/market/store/writer.ts'
 
 export interface StoredRows {

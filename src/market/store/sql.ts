@@ -4,10 +4,8 @@
  * bigint, also a count, and is made a number by whoever knows that it fits.
  */
 import Sqlite from 'better-sqlite3'
-import { Kysely, PostgresDialect, SqliteDialect } from 'kysely'
-import pg from 'pg'
+import { Kysely, SqliteDialect } from 'kysely'
 import { AppError, unavailable } from '../../base/errors.ts'
-import type { Log } from '../../base/log.ts'
 import type { Tables } from './tables.ts'
 
 export type Dialect = 'sqlite' | 'postgres'
@@ -44,30 +42,6 @@ export function kyselyOver(db: Sqlite.Database): Sql {
   }
   return new Kysely<Tables>({ dialect: new SqliteDialect({ database }) })
 }
-
-const INT8 = 20
-
-/** Connections to PostgreSQL; int8 is a bigint. `log` hears of connections that broke while nobody used them. */
-export function openPool(url: string, log: Log, connections = 10): pg.Pool {
-  const types = {
-    getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
-      oid === INT8 ? (text: string) => BigInt(text) : pg.types.getTypeParser(oid, format as 'text')) as never,
-  }
-  const pool = new pg.Pool({
-    connectionString: url,
-    max: connections,
-    types,
-    connectionTimeoutMillis: 5_000,
-    idleTimeoutMillis: 30_000,
-    statement_timeout: 30_000,
-    keepAlive: true,
-    application_name: 'opinion-market',
-  })
-  pool.on('error', (error) => log.warn('a connection to PostgreSQL broke', { why: error.message }))
-  return pool
-}
-
-export const kyselyOverPool = (pool: pg.Pool): Sql => new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
 
 const names = new Map<string, string>()
 
