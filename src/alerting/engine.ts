@@ -24,10 +24,9 @@ import { type Claim, once } from '../storage/idempotency.ts'
 import { type CloseReason, type Deed, type EndReason, step } from './alert.ts'
 import { enqueue } from './enqueue.ts'
 import { escalatesAt, rise } from './escalate.ts'
-import type { Notice, NoticeEvent } from './notice.ts'
-import { finite, noticeAlert, openAlert, silenceLabels } from './opening.ts'
-import { type Alert, rankOf } from './record.ts'
-import { type Rule, SEVERITIES, type Severity } from './rule.ts'
+import { finite, noticeAlert, openAlert } from './opening.ts'
+import type { Alert } from './record.ts'
+import type { Rule } from './rule.ts'
 import { complete, type RuleDraft, type RulePatch, type Rules } from './rules/rules.ts'
 import {
   type Faulty,
@@ -39,29 +38,17 @@ import {
   type SetAside,
   setAsideSince,
 } from './set-aside.ts'
-import { afterHolding, type ChannelFacts, judge, type Knowledge, type News, routesOf, type Verdict } from './stages.ts'
+import { type ChannelFacts, routesOf } from './stages.ts'
 import type { AlertStore } from './store.ts'
-import {
-  admit,
-  flushed,
-  hold,
-  LATE,
-  LATE_MS,
-  type Group as NewsGroup,
-  newGroup,
-  STORM,
-  STORM_LIMIT,
-  STORM_MS,
-} from './suppress/group.ts'
+import { LATE_MS } from './suppress/group.ts'
 import { CompiledSilence, type Silence } from './suppress/silence.ts'
+import { Silencing } from './suppress/silencing.ts'
+import { type GroupingSettings, Telling } from './telling.ts'
+import { newTurn, type Turn } from './turn.ts'
 import type { Change, Group, StoredWatch, ToWatcher } from './wire.ts'
 
-export interface EngineSettings {
+export interface EngineSettings extends GroupingSettings {
   readonly escalationMs: number
-  /** 0: no grouping. */
-  readonly groupWindowMs: number
-  /** Alerts of a metric told one by one within the window. */
-  readonly singles: number
   readonly retentionMs: number
 }
 
@@ -97,10 +84,6 @@ const TICK_MS = SECOND
 const CLEAN_EVERY = 60
 const CLEANED_AT_ONCE = 500
 const RISES_AT_ONCE = 500
-/** Whole alerts that one digest stands for. */
-const DIGEST_MAX = 10_000
-const DIGEST_SHOWN = 20
-const MARKS_MAX = 50
 /** Changes of the watcher that are committed together, when they wait. */
 const CHANGES_AT_ONCE = 1000
 const RETRY_MS = SECOND
@@ -111,54 +94,6 @@ const SWEPT_AT_ONCE = 200
 const SWEEP_PAUSE_MS = 5
 /** A test alert ends by itself after this long. */
 const TEST_MS = 60 * SECOND
-
-/** What one transaction gathers on its way. */
-interface Turn {
-  readonly now: Millis
-  /** In the order in which it has to be told. */
-  readonly news: { alertId: string; event: News['event']; mark: string; late: boolean }[]
-  readonly opened: Set<string>
-  /** Rules of which an alert ended. */
-  readonly closedRules: Set<string>
-  readonly closed: Alert[]
-  readonly touched: Set<string>
-  readonly notices: (Notice & { readonly stands?: readonly string[] })[]
-  readonly after: (() => void)[]
-  /** How many more alerts sweeps may look at. */
-  room: number
-  /** The turn only shows whether it could be: at its end it is rolled back, and throws this. */
-  takenBack: Error | null
-}
-
-/** Hiding what a silence matches: what is left to look at, and behind which alert. */
-interface Hiding {
-  readonly kind: 'hide'
-  readonly silence: string
-  readonly kinds: (readonly ['active' | 'acknowledged', Severity])[]
-  after: Pick<Alert, 'triggeredAt' | 'id'> | null
-}
-/** Telling what `by` suppressed. */
-interface Releasing {
-  readonly kind: 'release'
-  readonly by: string
-  after: string
-}
-/**
- * A change of many alerts that would hold up everybody else as one turn. Each alert changes in one transaction with the
- * notices about it; which alerts are left is seen from the alerts themselves, so that a new start goes on with it.
- */
-type Sweep = Hiding | Releasing
-
-const newHiding = (silence: string): Hiding => ({
-  kind: 'hide',
-  silence,
-  kinds: (['active', 'acknowledged'] as const).flatMap((status) =>
-    SEVERITIES.map((severity) => [status, severity] as const),
-  ),
-  after: null,
-})
-const newReleasing = (by: string): Releasing => ({ kind: 'release', by, after: '' })
-const nameOf = (sweep: Sweep) => (sweep.kind === 'hide' ? `hide ${sweep.silence}` : `release ${sweep.by}`)
 
 export class Engine {
   readonly #options: EngineOptions
@@ -180,10 +115,8 @@ export class Engine {
   #generations = new Map<string, number>()
   /** Rules that the watcher has. */
   readonly #watched: Set<string>
-  #silences = new Map<string, CompiledSilence>()
-  #activeSilences = new Set<string>()
-  /** What is under way with many alerts, the oldest first. */
-  readonly #sweeps: Sweep[] = []
+  readonly #silencing: Silencing
+  readonly #telling: Telling
   #sweeping: Cancel | null = null
   #active: boolean
   #ticks = 0
@@ -197,6 +130,13 @@ export class Engine {
     this.#store = options.store
     this.#rules = options.rules
     this.#active = active
+    const { store, rules, settings, channel } = options
+    this.#telling = new Telling({ store, rules, settings, channel, silenceOf: (alert) => this.#silencing.of(alert) })
+    this.#silencing = new Silencing({
+      store,
+      telling: this.#telling,
+      escalationMs: () => settings().escalationMs,
+    })
     this.#watched = new Set(this.#rules.all().flatMap((rule) => (rule.enabled && isWatched(rule) ? [rule.id] : [])))
     this.#readState()
   }
@@ -591,11 +531,11 @@ export class Engine {
   // ------------------------------------------------------------------------------------------------ silences
 
   silences(): Silence[] {
-    return [...this.#silences.values()].map((compiled) => compiled.silence)
+    return this.#silencing.list()
   }
 
   silence(id: string): CompiledSilence | null {
-    return this.#silences.get(id) ?? null
+    return this.#silencing.get(id)
   }
 
   /** Writes a silence, new or changed; it holds at once. Throws what `CompiledSilence` says of a bad one. */
@@ -606,133 +546,21 @@ export class Engine {
   ): Silence {
     const compiled = new CompiledSilence(silence)
     return this.#once(claim, (turn) => {
-      this.#store.putSilence(silence)
+      this.#silencing.put(compiled, turn)
       audit(this.#options.db, turn.now, { who: by, deed, what: silence.id, detail: { comment: silence.comment } })
-      this.#silences.set(silence.id, compiled)
-      const before = this.#activeSilences.has(silence.id)
-      this.#turnSilences(turn)
-      // One that holds as before may match others now.
-      if (before && this.#activeSilences.has(silence.id)) {
-        this.#startSweep(newHiding(silence.id), turn)
-        this.#startSweep(newReleasing(`silence:${silence.id}`), turn)
-      }
       return silence
     })
   }
 
-  /** Lets silences begin and end. */
-  #turnSilences(turn: Turn): void {
-    const active = this.#activeAt(turn.now)
-    const begun = [...active].filter((id) => !this.#activeSilences.has(id))
-    const ended = [...this.#activeSilences].filter((id) => !active.has(id))
-    this.#activeSilences = active
-    for (const id of begun) this.#startSweep(newHiding(id), turn)
-    for (const id of ended) this.#startSweep(newReleasing(`silence:${id}`), turn)
-  }
-
-  #activeAt(now: Millis): Set<string> {
-    return new Set([...this.#silences].flatMap(([id, compiled]) => (compiled.state(now) === 'active' ? [id] : [])))
-  }
-
-  /** A silence until all is resolved ends with the last alert that it hid. */
-  #endSilencesUntilResolved(turn: Turn): void {
-    for (const id of this.#activeSilences) {
-      const compiled = this.#silences.get(id)!
-      if (!compiled.silence.untilResolved) continue
-      if (turn.closed.some((alert) => compiled.matches(silenceLabels(alert)))) this.#endIfResolved(id, turn)
-    }
-  }
-
-  #endIfResolved(id: string, turn: Turn): void {
-    const { silence } = this.#silences.get(id)!
-    // It does not know yet what there is to hide.
-    if (this.#sweeps.some((sweep) => sweep.kind === 'hide' && sweep.silence === id)) return
-    const { some, open } = this.#store.hides(id)
-    if (!some || open) return
-    const ended = { ...silence, endedAt: turn.now, version: silence.version + 1 }
-    this.#store.putSilence(ended)
-    this.#silences.set(id, new CompiledSilence(ended))
-  }
-
-  // -------------------------------------------------------------------------------------------------- sweeps
-
-  /** The first alerts of a sweep are of this turn, so that a small one is done with it. */
-  #startSweep(sweep: Sweep, turn: Turn): void {
-    const same = this.#sweeps.findIndex((other) => nameOf(other) === nameOf(sweep))
-    if (same >= 0) this.#sweeps.splice(same, 1)
-    this.#sweeps.push(sweep)
-    this.#advance(sweep, turn)
-  }
-
-  /** Goes on with a sweep as far as the turn may; takes it off the list when it is through. */
-  #advance(sweep: Sweep, turn: Turn): void {
-    const through = sweep.kind === 'hide' ? this.#hideMore(sweep, turn) : this.#releaseMore(sweep, turn)
-    if (!through) return
-    this.#sweeps.splice(this.#sweeps.indexOf(sweep), 1)
-    if (sweep.kind === 'hide' && this.#silences.get(sweep.silence)?.silence.untilResolved) {
-      this.#endIfResolved(sweep.silence, turn)
-    }
-  }
-
-  /** Hides what a silence matches; true: all of it. What opens meanwhile is hidden as it opens. */
-  #hideMore(sweep: Hiding, turn: Turn): boolean {
-    const silence = this.#silences.get(sweep.silence)
-    if (!silence || !this.#activeSilences.has(sweep.silence)) return true
-    while (sweep.kinds.length > 0) {
-      if (turn.room <= 0) return false
-      const [status, severity] = sweep.kinds[0]!
-      const room = turn.room
-      const page = this.#store.silenceable(status, severity, silence.traits, sweep.after, room)
-      turn.room -= page.length
-      for (const alert of page) {
-        if (!silence.matches(silenceLabels(alert))) continue
-        if (status === 'active') this.#suppress(alert, `silence:${sweep.silence}`, turn)
-        else this.#store.hide(sweep.silence, alert.id, turn.now)
-      }
-      if (page.length < room) sweep.kinds.shift()
-      sweep.after = page.length < room ? null : page.at(-1)!
-    }
-    return true
-  }
-
-  /** What suppressed these alerts is over: those that nothing else suppresses are told. True: all of them. */
-  #releaseMore(sweep: Releasing, turn: Turn): boolean {
-    const { by } = sweep
-    const { escalationMs } = this.#options.settings()
-    for (;;) {
-      if (turn.room <= 0) return false
-      const room = turn.room
-      const page = this.#store.suppressedBy(by, sweep.after, room)
-      turn.room -= page.length
-      for (const before of page) {
-        const inhibitor = this.#inhibitorOf(before)
-        const silence = inhibitor === null ? this.#silenceOf(before) : null
-        const next = inhibitor !== null ? `rule:${inhibitor}` : silence !== null ? `silence:${silence}` : null
-        if (next === by) continue
-        if (next !== null) {
-          this.#suppress(before, next, turn)
-          continue
-        }
-        const escalateAt = escalatesAt(before.severity, turn.now, escalationMs)
-        this.#store.update(before, { ...before, status: 'active', suppressedBy: null, escalateAt })
-        this.#store.note(before.id, turn.now, 'released', { by })
-        turn.touched.add(before.id)
-        turn.news.push({ alertId: before.id, event: 'firing', mark: `firing after ${by} @${turn.now}`, late: false })
-      }
-      if (page.length < room) return true
-      sweep.after = page.at(-1)!.id
-    }
-  }
-
   /** Goes on with what is left, a bounded turn at a time, and lets others have theirs between. */
   #sweepOn(inMs: Millis): void {
-    if (this.#sweeps.length === 0 || this.#sweeping || this.#stopped) return
+    if (!this.#silencing.underWay || this.#sweeping || this.#stopped) return
     this.#sweeping = this.#options.scheduler.after(inMs, () => {
       this.#sweeping = null
-      const [sweep] = this.#sweeps
+      const sweep = this.#silencing.underWay
       if (!sweep || this.#stopped) return
       try {
-        this.#turn((turn) => this.#advance(sweep, turn))
+        this.#turn((turn) => this.#silencing.advance(sweep, turn))
       } catch (error) {
         const { log } = this.#options
         log.error('Alerts cannot be silenced or told; it is tried again.', { why: messageOf(error), error })
@@ -749,13 +577,12 @@ export class Engine {
     this.#ticks++
     const { log } = this.#options
     try {
-      const silences = [...this.#silences.values()]
-      const moved = silences.some((s) => (s.state(now) === 'active') !== this.#activeSilences.has(s.silence.id))
+      const moved = this.#silencing.isDue(now)
       const due = this.#active ? this.#store.dueToRise(now, RISES_AT_ONCE) : []
       const groups = this.#store.groupsToFlush(now)
       const tests = this.#store.openTests(now - TEST_MS)
       this.#unable = this.#do([
-        ...(moved ? [{ what: 'silences', deed: (turn: Turn) => this.#turnSilences(turn) }] : []),
+        ...(moved ? [{ what: 'silences', deed: (turn: Turn) => this.#silencing.turn(turn) }] : []),
         ...due.map(({ id }) => ({ what: `escalation of alert ${id}`, deed: (turn: Turn) => this.#rise(id, turn) })),
         ...tests.map(({ id }) => ({
           what: `end of test alert ${id}`,
@@ -763,7 +590,10 @@ export class Engine {
             this.#close({ alertId: id, at: now, value: Number.NaN, why: 'recovered' }, turn)
           },
         })),
-        ...groups.map((group) => ({ what: `digest of ${group.key}`, deed: (turn: Turn) => this.#flush(group, turn) })),
+        ...groups.map((group) => ({
+          what: `digest of ${group.key}`,
+          deed: (turn: Turn) => this.#telling.flush(group, turn),
+        })),
       ])
       if (this.#ticks % CLEAN_EVERY === 0) this.#clean(now)
     } catch (error) {
@@ -819,12 +649,7 @@ export class Engine {
       this.#store.clean(now - retentionMs, CLEANED_AT_ONCE)
       this.#store.forgetGroups(now - 24 * HOUR)
       forgetSetAside(this.#options.db, now - retentionMs)
-      for (const [id, { silence }] of this.#silences) {
-        const ended = silence.endedAt ?? silence.endsAt
-        if (ended === null || ended > now - retentionMs) continue
-        this.#store.deleteSilence(id)
-        this.#silences.delete(id)
-      }
+      this.#silencing.forget(now - retentionMs)
     })
   }
 
@@ -839,18 +664,7 @@ export class Engine {
   #turn<T>(work: (turn: Turn) => T): T {
     const { db } = this.#options
     const inside = db.inTransaction
-    const turn: Turn = {
-      now: this.#now(),
-      news: [],
-      opened: new Set(),
-      closedRules: new Set(),
-      closed: [],
-      touched: new Set(),
-      notices: [],
-      after: [],
-      room: this.#options.sweptAtOnce ?? SWEPT_AT_ONCE,
-      takenBack: null,
-    }
+    const turn = newTurn(this.#now(), this.#options.sweptAtOnce ?? SWEPT_AT_ONCE)
     const written = this.#store.written()
     let result: T
     try {
@@ -908,221 +722,10 @@ export class Engine {
   }
 
   #conclude(turn: Turn): void {
-    this.#inhibit(turn)
-    for (const ruleId of turn.closedRules) this.#startSweep(newReleasing(`rule:${ruleId}`), turn)
-    if (turn.closed.length > 0) this.#endSilencesUntilResolved(turn)
-    const held = this.#holding(turn)
-    for (const { alertId, event, mark } of turn.news) {
-      const alert = this.#store.get(alertId)!
-      const news: News = { alert, event, mark }
-      const known: Knowledge = {
-        ...this.#knowledge(turn.now),
-        group: () => (event === 'firing' ? (held.get(alertId) ?? null) : alert.groupKey),
-      }
-      this.#tell(news, judge(news, known), turn)
-    }
-  }
-
-  #knowledge(now: Millis): Omit<Knowledge, 'group'> {
-    return {
-      now,
-      inhibitor: (alert) => this.#inhibitorOf(alert),
-      silence: (alert) => this.#silenceOf(alert),
-      channel: this.#options.channel,
-    }
-  }
-
-  /**
-   * Which rule inhibits an alert now. A rule of the same metric inhibits the same series alone (one host's critical
-   * alert hides that host's warning), a rule of another metric all of them.
-   */
-  #inhibitorOf(alert: Alert): string | null {
-    for (const id of alert.facts.suppressedBy) {
-      const same = this.#rules.get(id)?.metricName === alert.metricName && alert.metricName !== ''
-      if (this.#store.hasOpen(id, same ? alert.seriesKey : null)) return id
-    }
-    return null
-  }
-
-  #silenceOf(alert: Alert): string | null {
-    for (const id of this.#activeSilences) if (this.#silences.get(id)!.matches(silenceLabels(alert))) return id
-    return null
-  }
-
-  /** Alerts that were told already, and are inhibited by what has opened now. */
-  #inhibit(turn: Turn): void {
-    const rules = new Set([...turn.opened].map((id) => this.#store.get(id)!.ruleId))
-    for (const ruleId of rules) {
-      for (const inhibited of this.#rules.inhibitedBy(ruleId)) {
-        for (const alert of this.#store.openOfRule(inhibited)) {
-          if (alert.status !== 'active' || turn.opened.has(alert.id)) continue
-          const by = this.#inhibitorOf(alert)
-          if (by !== null) this.#suppress(alert, `rule:${by}`, turn)
-        }
-      }
-    }
-  }
-
-  #suppress(before: Alert, by: string, turn: Turn, verdicts: readonly Verdict[] = []): void {
-    const alert: Alert = { ...before, status: 'suppressed', suppressedBy: by, escalateAt: null }
-    this.#store.update(before, alert)
-    this.#store.note(alert.id, turn.now, 'suppressed', { by, verdicts })
-    if (by.startsWith('silence:')) this.#store.hide(by.slice('silence:'.length), alert.id, turn.now)
-    turn.touched.add(alert.id)
-  }
-
-  /** Decides for all alerts that begin in this turn who of them is held, and for which digest. */
-  #holding(turn: Turn): Map<string, string> {
-    const { groupWindowMs, singles } = this.#options.settings()
-    const limits = { windowMs: groupWindowMs, singles }
-    const held = new Map<string, string>()
-    const byGroup = new Map<string, Alert[]>()
-    for (const { alertId, event, late } of turn.news) {
-      if (event !== 'firing') continue
-      const alert = this.#store.get(alertId)!
-      // What is suppressed counts for no storm.
-      if (this.#inhibitorOf(alert) !== null || this.#silenceOf(alert) !== null) continue
-      if (late) held.set(alertId, LATE)
-      else if (alert.groupKey !== null) held.set(alertId, alert.groupKey)
-      // Told by itself before it was suppressed: it stays so, and nothing overtakes anything.
-      else if (alert.told.marks.length > 0) continue
-      else {
-        const key = alert.metricName === '' ? `rule:${alert.ruleId}` : `metric:${alert.metricName}`
-        const list = byGroup.get(key)
-        if (list) list.push(alert)
-        else byGroup.set(key, [alert])
-      }
-    }
-    const single: Alert[] = []
-    for (const [key, alerts] of byGroup) {
-      const admitted = admit(this.#store.group(key) ?? newGroup(key, turn.now), alerts.length, limits, turn.now)
-      this.#store.putGroup(admitted.group)
-      if (admitted.held) for (const { id } of alerts) held.set(id, key)
-      else single.push(...alerts)
-    }
-    if (single.length > 0 && groupWindowMs > 0) {
-      const storm = { windowMs: STORM_MS, singles: STORM_LIMIT }
-      const admitted = admit(this.#store.group(STORM) ?? newGroup(STORM, turn.now), single.length, storm, turn.now)
-      this.#store.putGroup(admitted.group)
-      if (admitted.held) for (const { id } of single) held.set(id, STORM)
-    }
-    return held
-  }
-
-  /** Does what the verdicts say. */
-  #tell(news: News, verdicts: readonly Verdict[], turn: Turn): void {
-    const { alert, event } = news
-    const last = verdicts.at(-1)!
-    turn.touched.add(alert.id)
-    if (last.by !== undefined) {
-      if (alert.status === 'active') this.#suppress(alert, last.by, turn, verdicts)
-      return
-    }
-    if (last.groupKey !== undefined) {
-      this.#hold(news, last.groupKey, verdicts, turn)
-      return
-    }
-    const channels = last.passed ? last.channels! : []
-    this.#store.note(alert.id, turn.now, last.passed ? 'told' : 'held_back', { event, channels, verdicts })
-    if (!last.passed) return
-    this.#markTold(alert, channels, news.mark)
-    const before = event === 'escalated' ? alert.told.channels : []
-    for (const channelId of channels) {
-      turn.notices.push({
-        id: newId(turn.now),
-        channelId,
-        event,
-        alerts: [noticeAlert(alert, before)],
-        count: 1,
-        orderKey: alert.id,
-        isTest: false,
-        createdAt: turn.now,
-      })
-    }
-  }
-
-  #markTold(before: Alert, channels: readonly string[], mark: string): void {
-    const told = {
-      channels: [...new Set([...before.told.channels, ...channels])],
-      marks: [...before.told.marks, mark].slice(-MARKS_MAX),
-    }
-    this.#store.update(before, { ...before, told })
-  }
-
-  #hold({ alert, event }: News, groupKey: string, verdicts: readonly Verdict[], turn: Turn): void {
-    const { groupWindowMs, singles } = this.#options.settings()
-    // An end that nobody heard the beginning of needs no telling, unless the beginning waits for the same digest.
-    if (event === 'resolved' && alert.told.channels.length === 0 && !this.#store.isHeld(groupKey, alert.id)) return
-    this.#store.holdNews(groupKey, { alertId: alert.id, event, at: turn.now })
-    const group = this.#store.group(groupKey) ?? newGroup(groupKey, turn.now)
-    this.#store.putGroup(hold(group, alert.severity, { windowMs: groupWindowMs, singles }, turn.now))
-    if (alert.groupKey !== groupKey) this.#store.update(alert, { ...alert, groupKey })
-    this.#store.note(alert.id, turn.now, 'held_back', { event, verdicts })
-  }
-
-  /** Tells what a group holds, one message a channel. */
-  #flush(group: NewsGroup, turn: Turn): void {
-    const known = { ...this.#knowledge(turn.now), group: () => null }
-    const events = new Map<string, News['event'][]>()
-    for (const { alertId, event } of this.#store.held(group.key, DIGEST_MAX)) {
-      events.set(alertId, [...(events.get(alertId) ?? []), event]) // three at most
-    }
-    const byChannel = new Map<string, { alert: Alert; event: News['event'] }[]>()
-    for (const [alertId, list] of events) {
-      this.#store.release(group.key, alertId)
-      const alert = this.#store.get(alertId)
-      if (!alert) continue
-      const begins = list.find((event) => event !== 'resolved')
-      const event = begins ?? 'resolved'
-      // The end of something suppressed meanwhile is told only where its beginning was.
-      if (alert.status === 'suppressed') continue
-      const mark = event === 'resolved' ? 'resolved' : `${event} in ${group.key} @${turn.now}`
-      const news: News = { alert, event, mark }
-      const verdicts =
-        alert.resolvedAt !== null && begins ? [routedVerdict(news, known)] : judge(news, known, afterHolding)
-      const last = verdicts.at(-1)!
-      if (last.by !== undefined && alert.status === 'active') this.#suppress(alert, last.by, turn, verdicts)
-      if (!last.passed) {
-        if (last.by === undefined) this.#store.note(alertId, turn.now, 'held_back', { event, verdicts })
-        continue
-      }
-      this.#markTold(alert, last.channels!, mark)
-      this.#store.note(alertId, turn.now, 'told', { event, digest: group.key, channels: last.channels, verdicts })
-      turn.touched.add(alertId)
-      const shown = alert.resolvedAt !== null ? 'resolved' : event
-      for (const id of last.channels!) {
-        const list = byChannel.get(id)
-        if (list) list.push({ alert, event: shown })
-        else byChannel.set(id, [{ alert, event: shown }])
-      }
-    }
-    for (const [channelId, told] of byChannel) turn.notices.push(this.#digest(group.key, channelId, told, turn))
-    const rest = this.#store.holds(group.key)
-    this.#store.putGroup(rest ? { ...flushed(group, turn.now), flushAt: turn.now + TICK_MS } : flushed(group, turn.now))
-  }
-
-  #digest(
-    key: string,
-    channelId: string,
-    told: readonly { alert: Alert; event: News['event'] }[],
-    turn: Turn,
-  ): Notice & { readonly stands: readonly string[] } {
-    const worst = [...told].sort(
-      ({ alert: a }, { alert: b }) =>
-        rankOf(a.status, a.severity) - rankOf(b.status, b.severity) || b.triggeredAt - a.triggeredAt,
-    )
-    const event: NoticeEvent = told.length === 1 ? told[0]!.event : 'digest'
-    return {
-      id: newId(turn.now),
-      channelId,
-      event,
-      alerts: worst.slice(0, DIGEST_SHOWN).map(({ alert }) => noticeAlert(alert)),
-      count: told.length,
-      orderKey: `group:${key}`,
-      isTest: false,
-      createdAt: turn.now,
-      stands: told.map(({ alert }) => alert.id),
-    }
+    this.#telling.inhibit(turn)
+    for (const ruleId of turn.closedRules) this.#silencing.endInhibition(ruleId, turn)
+    if (turn.closed.length > 0) this.#silencing.endUntilResolved(turn)
+    this.#telling.tellAll(turn)
   }
 
   // --------------------------------------------------------------------------------------------------- tests
@@ -1141,7 +744,7 @@ export class Engine {
       const deed = { kind: 'opened', alertId, at: now, since: now, value, why: 'breach', flapping: false } as const
       const labels = [['__name__', rule.metricName || 'test']] as const
       const opened = openAlert({ rule, labels, seriesKey: 'test', deed, escalationMs: 0, now, isTest: true })
-      const routes = routesOf({ alert: opened, event: 'firing', mark: 'test' }, this.#knowledge(now))
+      const routes = routesOf({ alert: opened, event: 'firing', mark: 'test' }, this.#telling.knowledge(now))
       const channels = routes.filter((route) => route.why === null).map((route) => route.id)
       const alert: Alert = { ...opened, told: { channels, marks: ['test'] } }
       this.#store.insert(alert)
@@ -1173,16 +776,7 @@ export class Engine {
     for (const { rule, key, generation } of this.#store.watches()) {
       if (generation > 0) this.#generations.set(watchKey(rule, key), generation)
     }
-    this.#silences = new Map(this.#store.silences().map((silence) => [silence.id, new CompiledSilence(silence)]))
-    // A silence holds from the first moment on. What began or ended while nobody looked, or was not done with, is looked
-    // through again: to hide what is hidden already changes nothing.
-    this.#activeSilences = this.#activeAt(this.#now())
-    this.#sweeps.splice(0, Number.POSITIVE_INFINITY)
-    for (const id of this.#activeSilences) this.#sweeps.push(newHiding(id))
-    for (const by of this.#store.suppressors()) {
-      const silence = by.startsWith('silence:') ? by.slice('silence:'.length) : null
-      if (silence === null || !this.#activeSilences.has(silence)) this.#sweeps.push(newReleasing(by))
-    }
+    this.#silencing.read(this.#now())
   }
 
   #now(): Millis {
@@ -1211,13 +805,6 @@ const watchKey = (rule: string, key: string) => `${rule} ${key}`
 
 /** Whether the watcher in the pipeline thread evaluates it. */
 export const isWatched = (rule: Rule): boolean => rule.source.kind === 'threshold'
-
-/** An alert that ended while its beginning was held goes where that would have gone, and where it was told before. */
-function routedVerdict(news: News, known: Pick<Knowledge, 'channel'>): Verdict {
-  const routes = [...routesOf(news, known), ...routesOf({ ...news, event: 'resolved' }, known)]
-  const channels = [...new Set(routes.filter((route) => route.why === null).map((route) => route.id))]
-  return { stage: 'routed', passed: channels.length > 0, reason: 'began and ended while it was held', channels }
-}
 
 /** A value that breaches the rule's own condition. */
 export function testValue({ condition, threshold }: Pick<Rule, 'condition' | 'threshold'>): number {
