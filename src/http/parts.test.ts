@@ -156,6 +156,15 @@ describe('schemas', () => {
     const nested = checkOf(Type.Object({ a: Type.Object({ b: Type.Optional(Type.Number()) }) }))
     expect(nested.problems({ a: { c: 1 } })).toEqual([{ path: 'a.c', message: 'is not known' }])
   })
+  test('say what a time looks like, also where there may be none', () => {
+    const time = Type.String({ format: 'date-time' })
+    const { problems } = checkOf(Type.Object({ at: time, until: Type.Union([time, Type.Null()]) }))
+    expect(problems({ at: '2026-01-05T09:41:02Z', until: null })).toEqual([])
+    expect(problems({ at: 'now', until: 'tomorrow' })).toEqual([
+      { path: 'at', message: 'must be a time such as 2026-01-05T09:41:02Z' },
+      { path: 'until', message: 'expected a time such as 2026-01-05T09:41:02Z or null' },
+    ])
+  })
   test('convert only what they name', () => {
     const schema = { properties: { n: { type: 'number' }, b: { type: 'boolean' }, s: { type: 'string' } } }
     expect({

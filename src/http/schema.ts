@@ -198,6 +198,9 @@ function describe(errors: readonly SchemaError[], schema: JsonSchema): FieldErro
       case 'maxProperties':
         add(`must have at ${error.keyword === 'minProperties' ? 'least' : 'most'} ${p.limit} fields`)
         break
+      case 'format':
+        add(place().format === 'date-time' ? `must be ${TIME}` : error.message)
+        break
       case 'pattern':
         add(`must match ${place().pattern}`)
         break
@@ -218,7 +221,10 @@ const KINDS: Readonly<Record<string, string>> = {
   null: 'null',
 }
 
+const TIME = 'a time such as 2026-01-05T09:41:02Z'
+
 function kindOf(schema: JsonSchema): string {
+  if (schema.format === 'date-time') return TIME
   if ('const' in schema) return JSON.stringify(schema.const)
   if (Array.isArray(schema.enum)) return schema.enum.map((v) => JSON.stringify(v)).join(' or ')
   if (Array.isArray(schema.type)) return schema.type.map((t) => KINDS[t]).join(' or ')

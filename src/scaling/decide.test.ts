@@ -261,6 +261,20 @@ describe('what holds a count', () => {
     expect(decide(newState(), seen(4, 90), settings({ hold: { ...hold, wanted: 99 } }), T0).decision.wanted).toBe(20)
   })
 
+  test('what is done by hand is said once, and so is what is held by hand', () => {
+    const hold = { wanted: 3, until: T0 + 300_000, by: 'ann', reason: 'demo' }
+    const reason = (ready: number) => decide(newState(), seen(ready, 50), settings({ hold }), T0).decision.reason
+    expect(reason(4)).toBe('From 4 down to 3 instances: demo.')
+    expect(reason(3)).toBe('Stays at 3 instances: ann holds 3: demo.')
+  })
+
+  test('a target without a policy says so', () => {
+    const reason = (policies: Policy[]) => decide(newState(), seen(3, 50), settings({ policies }), T0).decision.reason
+    expect(reason([])).toBe('Stays at 3 instances: no policy is enabled for it.')
+    expect(reason([policy({ enabled: false })])).toBe('Stays at 3 instances: no policy is enabled for it.')
+    expect(reason([policy({ metricName: 'other' })])).toBe('Stays at 3 instances: no policy has data.')
+  })
+
   test('a lost instance stays wanted, an added one is kept, one being removed does not come back', () => {
     const up = decide(newState(), seen(2, 90), settings(), T0)
     const three = carriedOut(up.state, up.decision, T0)

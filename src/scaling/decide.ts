@@ -149,9 +149,9 @@ export const decide: Decide = (state, seen, settings, now) => {
     wanted = settings.hold.wanted
     by = settings.hold.by
     trigger = 'manual'
-    why = settings.hold.reason
+    why = wanted === base ? detail : settings.hold.reason
     confidence = 1
-    proposals.push({ by, wanted, trigger, why, inputs: {}, counted: true })
+    proposals.push({ by, wanted, trigger, why: settings.hold.reason, inputs: {}, counted: true })
   }
   if (wanted < bounds.min) {
     held.push({ constraint: 'min', detail: `${bounds.minBy}: at least ${bounds.min}`, from: wanted, to: bounds.min })
@@ -273,7 +273,8 @@ function winnerOf(
 ): Winner {
   const voices = wishes.filter((w) => w.voice !== 'silent')
   const shrink = voices.length > 0 && voices.every((w) => w.voice === 'down')
-  let best: Winner = { wanted: base, by: 'nobody', trigger: 'reactive', why: 'no policy has data', confidence: 0 }
+  const why = policies.length === 0 ? 'no policy is enabled for it' : 'no policy has data'
+  let best: Winner = { wanted: base, by: 'nobody', trigger: 'reactive', why, confidence: 0 }
   let first = true
   wishes.forEach((wish, i) => {
     if (wish.voice === 'silent') return
@@ -437,7 +438,7 @@ function sentence(action: Action, base: number, wanted: number, why: string, hel
       : action === 'scale_up'
         ? `From ${base} up to ${plural(wanted)}`
         : `From ${base} down to ${plural(wanted)}`
-  // The last one that made it what it is.
-  const first = held.findLast((h) => h.from !== h.to && h.to === wanted)
+  // The last one that made it what it is. Who holds it by hand said why already.
+  const first = held.findLast((h) => h.from !== h.to && h.to === wanted && h.constraint !== 'manual_hold')
   return `${what}: ${why}${first === undefined ? '' : `; ${first.detail}`}.`
 }

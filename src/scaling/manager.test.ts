@@ -459,6 +459,31 @@ describe('after a restart of everything', () => {
   })
 })
 
+test('an action that another one supersedes before all were ready was not a success', async () => {
+  const slow = provider()
+  Object.assign(slow.driver, {
+    async scale(wanted: number, fence: number) {
+      slow.told.push({ wanted, fence })
+    },
+  })
+  const { scheduler, metrics, start, store, changes } = world({ provider: slow })
+  metrics.rps = 150
+  const manager = start()
+  await scheduler.run(3 * SECOND)
+  expect(store.figures('web', 0)).toMatchObject({ taken: 1, successful: 0, failed: 0 })
+  await manager.refresh('web')
+  manager.manual({ target: 'web', wanted: 4, reason: 'a game', holdMs: 10 * MINUTE, by: 'mira' })
+  await scheduler.run(20 * SECOND)
+  slow.state.ready = 4
+  await scheduler.run(5 * SECOND)
+  const [second, first] = changes()
+  expect(standingOf(first!)).toMatchObject({ status: 'suppressed', readyAt: null, error: null })
+  expect(first!.steps.at(-1)!.detail).toBe(`superseded by ${second!.id} before all were ready`)
+  expect(standingOf(second!).status).toBe('done')
+  expect(store.figures('web', 0)).toMatchObject({ taken: 2, successful: 1, failed: 0 })
+  await manager.close()
+})
+
 describe('a person', () => {
   const manual = { target: 'web', wanted: 5, reason: 'a game', holdMs: 10 * MINUTE, by: 'mira' }
 
@@ -506,6 +531,22 @@ test('hours are counted while they are seen, beside those of the maximum', async
   expect(instanceHours / seenHours).toBeCloseTo(2, 1)
   expect(maximumHours / seenHours).toBeCloseTo(10, 1)
   await manager.close()
+})
+
+test('hours are answered as they are counted, and written once a minute and at the end', async () => {
+  const { path, scheduler, start, store } = world({ driver: 'platform', provider: provider(2) })
+  const onDisk = () => {
+    const db = openDatabase(path, { synchronous: 'NORMAL', migrations: [auditTable, scalingTables] })
+    databases.push(db)
+    return openScalingStore(db).usage('web', 0, scheduler.clock.now() + HOUR).seenHours
+  }
+  const counted = () => store.usage('web', 0, scheduler.clock.now() + HOUR).seenHours
+  const manager = start()
+  await scheduler.run(100 * SECOND)
+  expect(counted() * 3600).toBeCloseTo(100, -1)
+  expect([onDisk() < counted(), onDisk() > 0]).toEqual([true, true])
+  await manager.close()
+  expect([onDisk(), counted()]).toEqual([counted(), counted()])
 })
 
 test('old decisions are forgotten: those that changed nothing first', async () => {

@@ -492,7 +492,7 @@ export function startManager(deps: ManagerDeps) {
     tx(store.db, () => {
       const { awaiting } = live
       if (awaiting !== null && awaiting.decision !== row.decision) {
-        store.addStep(awaiting.decision, 'done', `superseded by ${row.decision}`, now)
+        store.addStep(awaiting.decision, 'suppressed', `superseded by ${row.decision} before all were ready`, now)
       }
       store.addStep(row.decision!, 'executing', null, now)
       const latest = store.target(live.settings.name)
@@ -679,6 +679,7 @@ export function startManager(deps: ManagerDeps) {
         await live.lane
         await live.driver?.close()
       }
+      store.flushUsage()
     },
   }
 }

@@ -2,7 +2,7 @@
  * The API of scaling, contract 4. Viewers read; operators scale by hand, pause and start or stop; admins change
  * policies. A write and the answer given to its `Idempotency-Key` commit in one transaction.
  */
-import Type from 'typebox'
+import Type, { type Static } from 'typebox'
 import { type FieldError, invalid, notFound } from '../base/errors.ts'
 import type { Scheduler } from '../base/scheduler.ts'
 import { DAY, fromIso, HOUR, MINUTE, type Millis, SECOND, toIso } from '../base/time.ts'
@@ -11,7 +11,7 @@ import { route } from '../http/route.ts'
 import { canonicalName } from '../metrics/index.ts'
 import { audit } from '../storage/audit.ts'
 import type { Database } from '../storage/database.ts'
-import { once } from '../storage/idempotency.ts'
+import { once, onceLong, type Running } from '../storage/idempotency.ts'
 import type { ScalingConfig } from './config.ts'
 import type { Scaling } from './index.ts'
 import { boundsOf } from './limits.ts'
@@ -111,7 +111,11 @@ const MetricsSchema = Type.Object({
     description:
       'In money over 7 days against standing at the maximum; null without a currency or before there are hours.',
   }),
-  success_rate: Type.Number({ minimum: 0, maximum: 100 }),
+  success_rate: Type.Number({
+    minimum: 0,
+    maximum: 100,
+    description: 'Of those that came to an end: what was superseded or is under way counts as neither.',
+  }),
 })
 
 const UsageSchema = Type.Object({
@@ -151,7 +155,7 @@ function engineRoutes(deps: ScalingRoutesDeps): Route[] {
       failed_scales: failed,
       average_scale_time: (averageMs ?? 0) / SECOND,
       cost_savings: cost === null || baseline_cost === null ? null : baseline_cost - cost,
-      success_rate: taken === 0 ? 100 : (100 * successful) / taken,
+      success_rate: successful + failed === 0 ? 100 : (100 * successful) / (successful + failed),
     }
   }
 
@@ -761,6 +765,7 @@ const MONTH_S = 31 * 86_400
 function actingRoutes(deps: ScalingRoutesDeps): Route[] {
   const { db, manager, config, scheduler } = deps
   const { clock } = scheduler
+  const evaluating: Running<Static<typeof DecisionSchema>[]> = new Map()
   return [
     route({
       method: 'POST',
@@ -824,16 +829,18 @@ function actingRoutes(deps: ScalingRoutesDeps): Route[] {
       access: 'operator',
       tag,
       summary: 'Evaluates all policies now; a dry run writes and changes nothing',
+      idempotent: true,
       body: Type.Object({ dry_run: Type.Boolean({ default: false }) }),
       data: Type.Array(DecisionSchema),
-      async handler({ body }) {
-        const found = await manager.evaluate(body.dry_run)
-        const now = clock.now()
-        return {
-          data: found.map(({ target, stored, decision }) =>
+      async handler({ body, claim }) {
+        const data = await onceLong(evaluating, db, claim, clock, async () => {
+          const found = await manager.evaluate(body.dry_run)
+          const now = clock.now()
+          return found.map(({ target, stored, decision }) =>
             stored ? decisionJson(stored) : bareJson(decision, target, now),
-          ),
-        }
+          )
+        })
+        return { data }
       },
     }),
     route({
@@ -852,9 +859,9 @@ function actingRoutes(deps: ScalingRoutesDeps): Route[] {
       handler({ body, claim, principal }) {
         const now = clock.now()
         const target = body.target === undefined ? null : targetOf(deps, body.target)
-        const until = body.until ? fromIso(body.until) : null
-        if (body.until && (until === null || until <= now)) {
-          throw invalid([{ path: 'until', message: 'must be a time to come' }])
+        const { until = null } = period(body.until ? { until: body.until } : {})
+        if (until !== null && until <= now) {
+          throw invalid([{ path: 'until', message: `must be a time to come; now it is ${toIso(now)}` }])
         }
         const data = once(db, claim, now, () => {
           const by = principal!.name

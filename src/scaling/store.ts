@@ -4,10 +4,10 @@
  *
  *   planned ──▶ executing ──▶ done
  *      │            └───────▶ failed ──(tried again)──▶ executing …
- *      └──▶ suppressed        (superseded before it was carried out)
+ *      └──────┴──▶ suppressed (superseded before it was carried out, or before all were ready)
  */
 import { newId } from '../base/id.ts'
-import { DAY, HOUR, type Millis } from '../base/time.ts'
+import { DAY, HOUR, MINUTE, type Millis } from '../base/time.ts'
 import { type Database, tx } from '../storage/database.ts'
 import { newState, type ScalerState } from './decide.ts'
 import type { LedgerRow, ProcessLedger } from './drivers/driver.ts'
@@ -71,6 +71,7 @@ export interface Usage {
 }
 
 export interface ScalingFigures {
+  /** Those that the provider took, or did not: what came to an end, was superseded meanwhile, or is under way. */
   readonly taken: number
   readonly successful: number
   readonly failed: number
@@ -83,6 +84,8 @@ export type ScalingStore = ReturnType<typeof openScalingStore>
 const MAINTAIN_KEPT_MS = 7 * DAY
 const CHECKPOINT_EVERY_MS = HOUR
 const CHECKPOINTS_KEPT_MS = 14 * DAY
+/** What a crash may lose of the hours. */
+const USAGE_EVERY_MS = MINUTE
 const USAGE_KEPT_MS = 400 * DAY
 
 interface Row {
@@ -115,6 +118,15 @@ export function openScalingStore(db: Database) {
       `SELECT coalesce(sum(instance_ms), 0) AS instances, coalesce(sum(seen_ms), 0) AS seen,
          coalesce(sum(max_ms), 0) AS max FROM scaling_usage WHERE target = ? AND hour >= ? AND hour < ?`,
     ),
+    figures: db.prepare<[string | null, string | null, number], { status: string; n: number; ms: number | null }>(
+      `SELECT s.status AS status, count(*) AS n, avg(s.at - d.at) AS ms FROM scaling_steps s
+       JOIN scaling_decisions d ON d.id = s.decision
+       WHERE (? IS NULL OR d.target = ?) AND s.at >= ? AND d.action <> 'maintain'
+         AND s.id = (SELECT max(id) FROM scaling_steps WHERE decision = s.decision)
+         AND (s.status IN ('executing', 'done', 'failed') OR s.status = 'suppressed'
+           AND EXISTS (SELECT 1 FROM scaling_steps WHERE decision = s.decision AND status = 'executing'))
+       GROUP BY s.status`,
+    ),
     getSwitch: db.prepare<[string], { value: string }>('SELECT value FROM scaling_switches WHERE name = ?'),
     setSwitch: db.prepare('INSERT OR REPLACE INTO scaling_switches (name, value) VALUES (?, ?)'),
     dropSwitch: db.prepare('DELETE FROM scaling_switches WHERE name = ?'),
@@ -132,6 +144,17 @@ export function openScalingStore(db: Database) {
     putGrade: db.prepare('INSERT OR REPLACE INTO scaling_grades (decision, at, grade) VALUES (?, ?, ?)'),
   }
   const checkpointed = new Map<string, Millis>()
+  const gathered = new Map<string, { target: string; hour: Millis; instances: number; seen: number; max: number }>()
+  let writtenAt = Number.NEGATIVE_INFINITY
+
+  function flushUsage(): void {
+    tx(db, () => {
+      for (const { target, hour, instances, seen, max } of gathered.values()) {
+        sql.usage.run(target, hour, instances, seen, max)
+      }
+    })
+    gathered.clear()
+  }
 
   const read = (row: Row): StoredDecision => {
     const record = JSON.parse(row.record) as DecisionRecord
@@ -238,34 +261,41 @@ export function openScalingStore(db: Database) {
 
     /** Actions on a target, or on all, that were carried out, or failed, since a moment. */
     figures(target: string | null, since: Millis): ScalingFigures {
-      const rows = db
-        .prepare<[string | null, string | null, number], { status: string; n: number; ms: number | null }>(
-          `SELECT s.status AS status, count(*) AS n, avg(s.at - d.at) AS ms FROM scaling_steps s
-           JOIN scaling_decisions d ON d.id = s.decision
-           WHERE (? IS NULL OR d.target = ?) AND s.at >= ? AND s.status IN ('done', 'failed') AND d.action <> 'maintain'
-             AND s.id = (SELECT max(id) FROM scaling_steps WHERE decision = s.decision)
-           GROUP BY s.status`,
-        )
-        .all(target, target, since)
+      const rows = sql.figures.all(target, target, since)
       const of = (status: string) => rows.find((row) => row.status === status)
       const successful = of('done')?.n ?? 0
       const failed = of('failed')?.n ?? 0
-      return { taken: successful + failed, successful, failed, averageMs: of('done')?.ms ?? null }
+      const taken = rows.reduce((sum, { n }) => sum + n, 0)
+      return { taken, successful, failed, averageMs: of('done')?.ms ?? null }
     },
 
-    /** Adds `ms` during which `instances` ran and `maximum` were allowed. */
+    /**
+     * Adds `ms` during which `instances` ran and `maximum` were allowed. Gathered, and written once a minute or by
+     * `flushUsage`: a commit at every look costs more than what a crash loses. `usage` knows of both.
+     */
     addUsage(target: string, now: Millis, ms: number, instances: number, maximum: number): void {
-      sql.usage.run(
-        target,
-        Math.floor(now / HOUR) * HOUR,
-        Math.round(ms * instances),
-        Math.round(ms),
-        Math.round(ms * maximum),
-      )
+      const hour = Math.floor(now / HOUR) * HOUR
+      const key = `${target} ${hour}`
+      const sum = gathered.get(key) ?? { target, hour, instances: 0, seen: 0, max: 0 }
+      sum.instances += Math.round(ms * instances)
+      sum.seen += Math.round(ms)
+      sum.max += Math.round(ms * maximum)
+      gathered.set(key, sum)
+      if (now >= writtenAt && now - writtenAt < USAGE_EVERY_MS) return
+      writtenAt = now
+      flushUsage()
     },
+    flushUsage,
     usage(target: string, since: Millis, until: Millis): Usage {
-      const { instances, seen, max } = sql.usageOf.get(target, Math.floor(since / HOUR) * HOUR, until)!
-      return { instanceHours: instances / HOUR, maximumHours: max / HOUR, seenHours: seen / HOUR }
+      const from = Math.floor(since / HOUR) * HOUR
+      const sum = { ...sql.usageOf.get(target, from, until)! }
+      for (const { target: of, hour, instances, seen, max } of gathered.values()) {
+        if (of !== target || hour < from || hour >= until) continue
+        sum.instances += instances
+        sum.seen += seen
+        sum.max += max
+      }
+      return { instanceHours: sum.instances / HOUR, maximumHours: sum.max / HOUR, seenHours: sum.seen / HOUR }
     },
 
     active: () => flag<boolean>('active'),

@@ -9,7 +9,7 @@ import { systemScheduler } from '../base/scheduler.ts'
 import { DAY } from '../base/time.ts'
 import { audit, auditRows, auditTable } from './audit.ts'
 import { openDatabase, tx } from './database.ts'
-import { idempotencyTable, once } from './idempotency.ts'
+import { idempotencyTable, once, onceLong, type Running } from './idempotency.ts'
 import { lockDirectory } from './lock.ts'
 import { openSecretBox, secretBox } from './secrets.ts'
 
@@ -128,6 +128,29 @@ describe('idempotency', () => {
     expect(once(db, { ...claim, principalId: 'q' }, 1000, effect)).toEqual({ n: 2 })
     expect(effects()).toBe(2)
     expect(once(db, null, 1000, effect)).toEqual({ n: 3 })
+  })
+  test('an effect that takes long is one, also while it is under way; one that fails leaves the key free', async () => {
+    const { db } = setUp()
+    const running: Running<number> = new Map()
+    let runs = 0
+    let end = () => {}
+    const effect = async () => {
+      runs++
+      await new Promise<void>((done) => {
+        end = done
+      })
+      return runs
+    }
+    const ask = (of = claim as typeof claim | null, work = effect) => onceLong(running, db, of, { now: () => 0 }, work)
+    const [first, second] = [ask(), ask()]
+    await expect(ask({ ...claim, fingerprint: 'g' })).rejects.toMatchObject({ status: 409 })
+    end()
+    expect([await first, await second, await ask(), runs, running.size]).toEqual([1, 1, 1, 1, 0])
+    await expect(ask({ ...claim, fingerprint: 'g' })).rejects.toMatchObject({ status: 409 })
+    const other = { ...claim, key: 'other' }
+    await expect(ask(other, () => Promise.reject(new Error('no')))).rejects.toThrow('no')
+    expect(await ask(other, async () => 7)).toBe(7)
+    expect(await ask(null, async () => 8)).toBe(8)
   })
   test('lasts 24 hours, and is cleaned up then', () => {
     const { db, effect } = setUp()

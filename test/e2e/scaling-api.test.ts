@@ -77,21 +77,23 @@ describe('policies', () => {
   })
 
   test('is made, found by its alias, changed under If-Match, deleted; versions stay', async () => {
-    const made = await post('/policies', { ...queue, metric_name: 'cpu_usage' })
+    const name = `queue_${Date.now()}`
+    const path = `/policies/${name}`
+    const made = await post('/policies', { ...queue, name, metric_name: 'cpu_usage' })
     expect([made.status, made.json.data.metric_name, made.headers.get('etag')]).toEqual([
       201,
       'system.cpu_usage',
       '"1"',
     ])
-    expect(refused(await post('/policies', queue))).toEqual([409, 'policy_exists', []])
-    const changed = await send('PUT', '/policies/queue', { scale_up_threshold: 90 }, { 'if-match': '"1"' })
+    expect(refused(await post('/policies', { ...queue, name }))).toEqual([409, 'policy_exists', []])
+    const changed = await send('PUT', path, { scale_up_threshold: 90 }, { 'if-match': '"1"' })
     expect([changed.status, changed.json.data.version]).toEqual([200, 2])
-    const stale = await send('PUT', '/policies/queue', { scale_up_threshold: 95 }, { 'if-match': '"1"' })
+    const stale = await send('PUT', path, { scale_up_threshold: 95 }, { 'if-match': '"1"' })
     expect([stale.status, stale.json.error.code]).toEqual([412, 'version_stale'])
-    expect((await send('DELETE', '/policies/queue', undefined, { 'if-match': '"1"' })).status).toBe(412)
-    expect((await world.api('DELETE', '/policies/queue')).status).toBe(200)
-    expect(refused(await world.api('DELETE', '/policies/queue'))).toEqual([404, 'policy_not_found', []])
-    const { versions } = (await get('/policies/queue/versions')).json.data
+    expect((await send('DELETE', path, undefined, { 'if-match': '"1"' })).status).toBe(412)
+    expect((await world.api('DELETE', path)).status).toBe(200)
+    expect(refused(await world.api('DELETE', path))).toEqual([404, 'policy_not_found', []])
+    const { versions } = (await get(`${path}/versions`)).json.data
     expect(versions.map((v: { version: number; policy: unknown }) => [v.version, v.policy === null])).toEqual([
       [3, true],
       [2, false],
@@ -116,14 +118,21 @@ describe('policies', () => {
   })
 
   test('a maximum above the global one is taken', async () => {
-    const made = await post('/policies', { ...queue, name: 'wide', max_instances: 900 })
+    const name = `wide_${Date.now()}`
+    const made = await post('/policies', { ...queue, name, max_instances: 900 })
     expect([made.status, made.json.data.max_instances]).toEqual([201, 900])
-    await world.api('DELETE', '/policies/wide')
+    await world.api('DELETE', `/policies/${name}`)
   })
 })
 
 describe('by hand', () => {
   test('goes where it is told, holds it, and says what it did', async () => {
+    await post('/scale-manual', { target: 'web', target_instances: 1, hold_for: 600 })
+    await eventually(
+      () => world.counts(),
+      ({ ready, draining }) => ready === 1 && draining === 0,
+      30_000,
+    )
     const answer = await post('/scale-manual', { target: 'web', target_instances: 3, reason: 'a game', hold_for: 600 })
     expect([answer.status, answer.json.data]).toMatchObject([
       200,
@@ -132,11 +141,12 @@ describe('by hand', () => {
     await eventually(
       () => world.counts(),
       ({ ready }) => ready === 3,
-      20_000,
+      30_000,
     )
     const trace = await eventually(
       () => get(`/decisions/${answer.json.data.decision_id}`),
       ({ json }) => json.data.status === 'done',
+      30_000,
     )
     expect(trace.json.data).toMatchObject({ trigger: 'manual', confidence: 1, error: null, grade: null })
     expect(trace.json.data.ready_at).not.toBeNull()
@@ -172,6 +182,7 @@ describe('by hand', () => {
 
 describe('switches', () => {
   test('start and stop say whether they changed anything; it stays off over a kill', async () => {
+    await post('/start-scaling')
     expect((await post('/start-scaling')).json.data.changed).toBe(false)
     expect((await post('/stop-scaling')).json.data.changed).toBe(true)
     expect((await post('/stop-scaling')).json.data.changed).toBe(false)
@@ -197,10 +208,26 @@ describe('switches', () => {
     expect((await post('/start-scaling')).json.data.changed).toBe(true)
   })
 
+  test('an evaluation that is asked for again under its key is the same one', async () => {
+    await post('/start-scaling')
+    const key = { 'idempotency-key': `evaluate-${Date.now()}` }
+    const evaluate = (body: object) => send('POST', '/evaluate-scaling', body, key)
+    const ids = ({ json }: Answer) => json.data.map((d: { id: string }) => d.id)
+    const [first, second] = await Promise.all([evaluate({}), evaluate({})])
+    expect(ids(first).length).toBeGreaterThan(0)
+    expect([ids(second), ids(await evaluate({}))]).toEqual([ids(first), ids(first)])
+    expect((await evaluate({ dry_run: true })).status).toBe(409)
+  })
+
   test('a pause wants a reason and a time to come', async () => {
     expect(refused(await post('/pause'))).toEqual([422, 'validation_failed', ['reason']])
     const past = { reason: 'x', until: '2020-01-01T00:00:00Z' }
     expect(refused(await post('/pause', past))).toEqual([422, 'validation_failed', ['until']])
+    const wrong = await post('/pause', { reason: 'x', until: 'tomorrow' })
+    expect([wrong.status, wrong.json.error.fields]).toEqual([
+      422,
+      [{ path: 'until', message: 'expected a time such as 2026-01-05T09:41:02Z or null' }],
+    ])
     expect((await post('/pause', { reason: 'a deployment' })).status).toBe(200)
     expect((await get('/summary?target=web')).json.data.pause).toMatchObject({ reason: 'a deployment', until: null })
     expect((await post('/resume')).status).toBe(200)
@@ -224,7 +251,11 @@ describe('reading', () => {
   })
 
   test('instances are those that run', async () => {
-    const rows = (await get('/instances?target=web')).json.data
+    const rows = await eventually(
+      async () => (await get('/instances?target=web')).json.data,
+      (all) => all.length === 2 && all.every(({ state }: { state: string }) => state === 'ready'),
+      30_000,
+    )
     expect(rows.map((r: { state: string; provider: string }) => [r.state, r.provider])).toEqual([
       ['ready', 'process'],
       ['ready', 'process'],
@@ -261,7 +292,8 @@ describe('reading', () => {
 
   test('a simulation says what it would have done, or that the history does not tell', async () => {
     const policy = { ...queue, name: 'not-stored' }
-    const empty = await post('/policies/simulate', { policy })
+    const before = { since: '2020-01-01T00:00:00Z', until: '2020-01-02T00:00:00Z' }
+    const empty = await post('/policies/simulate', { policy, ...before })
     expect([empty.status, empty.json.error.code]).toEqual([409, 'history_insufficient'])
     expect(refused(await post('/policies/simulate', { policy: { name: 'x' } }))[0]).toBe(422)
     // An hour of a service of 100 requests/s an instance, as it would have been stored.

@@ -45,7 +45,7 @@ const start = async (more: Partial<Parameters<typeof startWorld>[0]> = {}) => {
   return made
 }
 
-const steady = (made: World, count: number, withinMs = 30_000) =>
+const steady = (made: World, count: number, withinMs = 60_000) =>
   eventually(
     () => made.counts(),
     ({ ready, wanted, starting, draining }) => ready === count && wanted === count && starting === 0 && draining === 0,
@@ -60,7 +60,8 @@ describe('scaling with real processes', () => {
     load.rate = 80
     await steady(made, 6)
     load.rate = 10
-    await steady(made, 1)
+    // One instance has to have held what came in the last minute: on a busy machine a burst has to be past it first.
+    await steady(made, 1, 150_000)
     await load.stop()
     expect(load.failures).toEqual([])
     expect(load.answered).toBe(load.sent)
@@ -84,7 +85,7 @@ describe('scaling with real processes', () => {
     const { scaling_actions_taken: taken, success_rate: rate } = (await made.api('GET', '/metrics')).json.data
     expect(taken).toBeGreaterThanOrEqual(10)
     expect(rate).toBe(100)
-  }, 90_000)
+  }, 240_000)
 
   test('when its metrics stop it holds what it has, and says why', async () => {
     const made = await start()
@@ -100,6 +101,7 @@ describe('scaling with real processes', () => {
     const held = await eventually(
       async () => (await made.api('GET', '/decisions?target=web&limit=1')).json.data[0],
       (decision) => decision.constraints.some((one: { constraint: string }) => one.constraint === 'missing_metric'),
+      60_000,
     )
     expect(held.metrics.web_requests_per_second).toBeUndefined()
     const { wanted } = await made.counts()
@@ -107,10 +109,11 @@ describe('scaling with real processes', () => {
     await sleep(3_000)
     expect(await made.counts()).toMatchObject({ ready: wanted, wanted })
     expect(held.action).toBe('maintain')
-  }, 60_000)
+  }, 240_000)
 
   test('control is killed while it scales: it converges, and nothing is left behind', async () => {
     const made = await start({ policies: [] })
+    await steady(made, 1)
     for (const wanted of [5, 1, 4]) {
       const answer = await eventually(
         () => made.api('POST', '/scale-manual', { target: 'web', target_instances: wanted, hold_for: 600 }),
@@ -123,11 +126,12 @@ describe('scaling with real processes', () => {
       await eventually(
         () => made.counts().catch(() => null),
         (now) => now?.ready === wanted && now.starting === 0 && now.draining === 0,
-        30_000,
+        60_000,
       )
       await eventually(
         async () => made.alive().length,
         (count) => count === wanted,
+        60_000,
       )
     }
     const changes = (await made.api('GET', '/decisions?target=web&only=changes')).json.data
@@ -135,7 +139,7 @@ describe('scaling with real processes', () => {
     expect(changes.map((d: { target_instances: number }) => d.target_instances)).toEqual([4, 1, 5, 1])
     await made.platform.stop()
     expect(made.alive()).toEqual([])
-  }, 120_000)
+  }, 240_000)
 
   test('everything is killed at once: what runs is found again', async () => {
     const made = await start({ policies: [] })
@@ -147,5 +151,5 @@ describe('scaling with real processes', () => {
     await made.restart()
     await steady(made, 3)
     expect(made.alive().sort()).toEqual(before)
-  }, 60_000)
+  }, 240_000)
 })

@@ -159,6 +159,7 @@ function Facts({ summary }: { summary: Summary | null }) {
   const wanted = summary?.target_instances ?? null
   const { today, yesterday, period } = summary?.usage ?? { today: null, yesterday: null, period: null }
   const metrics = summary?.metrics
+  const ended = metrics ? metrics.successful_scales + metrics.failed_scales : 0
   return (
     <section class="facts" aria-label="Key figures">
       <div class="fact">
@@ -212,12 +213,12 @@ function Facts({ summary }: { summary: Summary | null }) {
       </div>
       <div class="fact">
         <b>
-          {metrics && metrics.scaling_actions_taken > 0 ? short(metrics.average_scale_time * 1000) : '–'}{' '}
+          {metrics && metrics.successful_scales > 0 ? short(metrics.average_scale_time * 1000) : '–'}{' '}
           <small>from decision to ready</small>
         </b>
         <span>
-          {metrics && metrics.scaling_actions_taken > 0
-            ? `${metrics.successful_scales} of ${metrics.scaling_actions_taken} actions worked in 7 days`
+          {metrics && ended > 0
+            ? `${metrics.successful_scales} of ${ended} actions worked in 7 days`
             : 'no action in 7 days'}
         </span>
       </div>

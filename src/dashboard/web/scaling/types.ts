@@ -94,8 +94,8 @@ export interface Summary {
   readonly target_instances: number | null
   readonly policies: Readonly<Record<string, PolicySummary>>
   readonly metrics: {
-    readonly scaling_actions_taken: number
     readonly successful_scales: number
+    readonly failed_scales: number
     readonly average_scale_time: number
   }
   readonly provider: { readonly kind: string; readonly state: string; readonly detail: string | null }
