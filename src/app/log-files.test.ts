@@ -17,7 +17,7 @@ const scheduler = systemScheduler((error) => {
 })
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 async function until(what: () => boolean) {
-  for (let i = 0; i < 500 && !what(); i++) await sleep(10)
+  for (let i = 0; i < 3000 && !what(); i++) await sleep(10)
   expect(what()).toBe(true)
 }
 

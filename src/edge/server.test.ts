@@ -27,7 +27,7 @@ const defaults = Object.fromEntries(Object.entries(edgeKeys).map(([name, key]) =
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 async function until(what: () => boolean): Promise<void> {
-  for (let i = 0; i < 400 && !what(); i++) await sleep(10)
+  for (let i = 0; i < 3000 && !what(); i++) await sleep(10)
   expect(what()).toBe(true)
 }
 

@@ -76,7 +76,7 @@ async function alertOf(ruleId: string) {
     const { json } = await get(`/alerts?rule_id=${ruleId}&status=active&status=acknowledged&status=suppressed`)
     expect(json.data.alerts).not.toEqual([])
     return json.data.alerts[0]
-  }, 5000)
+  }, 30_000)
 }
 
 describe('rules', () => {
@@ -245,11 +245,11 @@ describe('alerts', () => {
         status: 'resolved',
         resolution: 'recovered',
       })
-    }, 5000)
+    }, 30_000)
     await vi.waitFor(() => {
       const events = [...new Set(received.slice(before).map((notice) => notice.event))]
       expect(events).toEqual(['firing', 'resolved'])
-    }, 10_000)
+    }, 30_000)
     expect(refused(await post(`/alerts/${alert.id}/acknowledge`, { acknowledged_by: 'late' }))).toEqual([
       409,
       'alert_resolved',
@@ -510,7 +510,7 @@ describe('silences', () => {
     expect(received.length).toBe(before)
     const ended = await del(`/silences/${shown.id}`)
     expect(ended.json.data).toMatchObject({ state: 'expired', version: 2 })
-    await vi.waitFor(() => expect(received.slice(before).map((n) => n.event)).toEqual(['firing']), 5000)
+    await vi.waitFor(() => expect(received.slice(before).map((n) => n.event)).toEqual(['firing']), 30_000)
     expect(refused(await del(`/silences/${shown.id}`))).toEqual([409, 'silence_ended', []])
     expect(refused(await del('/silences/nothing'))).toEqual([404, 'silence_not_found', []])
   })

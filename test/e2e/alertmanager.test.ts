@@ -123,9 +123,9 @@ describe('posted alerts', () => {
     expect(made.text).not.toContain('secret-path')
     const labels = { alertname: 'Told', severity: 'warning' }
     await post([{ labels }])
-    await vi.waitFor(() => expect(got.map((n) => n.event)).toEqual(['firing']), { timeout: 5000 })
+    await vi.waitFor(() => expect(got.map((n) => n.event)).toEqual(['firing']), { timeout: 30_000 })
     await post([{ labels, endsAt: new Date(Date.now() - 1).toISOString() }])
-    await vi.waitFor(() => expect(got.map((n) => n.event)).toEqual(['firing', 'resolved']), { timeout: 5000 })
+    await vi.waitFor(() => expect(got.map((n) => n.event)).toEqual(['firing', 'resolved']), { timeout: 30_000 })
     // The receiver has it a moment before the answer is kept.
     const deliveries = await vi.waitFor(
       async () => {
@@ -133,7 +133,7 @@ describe('posted alerts', () => {
         expect(answer.json.data.deliveries.map((d: { status: string }) => d.status)).toEqual(['delivered', 'delivered'])
         return answer
       },
-      { timeout: 5000 },
+      { timeout: 30_000 },
     )
     expect(deliveries.text).not.toContain('secret-path')
     const gone = await platform.request('DELETE', `${API}/channels/here`)
@@ -244,7 +244,7 @@ describe.skipIf(prometheus === null)('a Prometheus', () => {
     )
     try {
       await vi.waitFor(async () => expect(await listed('FromPrometheus')).toHaveLength(1), {
-        timeout: 20_000,
+        timeout: 45_000,
         interval: 200,
       })
       expect((await listed('FromPrometheus'))[0]).toMatchObject({
@@ -255,7 +255,7 @@ describe.skipIf(prometheus === null)('a Prometheus', () => {
       rules([{ ...rule, expr: 'vector(1) > 2' }])
       child.kill('SIGHUP')
       await vi.waitFor(async () => expect((await listed('FromPrometheus'))[0].status).toBe('resolved'), {
-        timeout: 20_000,
+        timeout: 45_000,
         interval: 200,
       })
     } finally {

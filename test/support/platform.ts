@@ -144,7 +144,7 @@ export const sleep = (ms: number) => new Promise<void>((done) => setTimeout(done
 export async function eventually<T>(
   ask: () => Promise<T>,
   check: (value: T) => boolean,
-  withinMs = 10_000,
+  withinMs = 30_000,
 ): Promise<T> {
   const until = performance.now() + withinMs
   for (;;) {

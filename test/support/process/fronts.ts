@@ -103,7 +103,7 @@ export async function endFronts(): Promise<void> {
   }
 }
 
-export async function until(what: () => boolean | Promise<boolean>, ms = 10_000): Promise<void> {
+export async function until(what: () => boolean | Promise<boolean>, ms = 30_000): Promise<void> {
   const end = performance.now() + ms
   while (!(await what())) {
     if (performance.now() > end) throw new Error(`not within ${ms} ms: ${what}`)
