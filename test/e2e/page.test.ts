@@ -163,7 +163,7 @@ describe.skipIf(chromium === null)('the page', () => {
     await picture(page, 'disconnected')
     await page.getByRole('status').filter({ hasText: 'Live' }).waitFor()
     await page.getByRole('heading', { level: 1, name: /^(Healthy|Degraded|Critical)/ }).waitFor()
-    expect(await points()).toMatch(/CPU [\d.]+/)
+    await eventually(points, (text) => /CPU [\d.]+/.test(text))
     await page.locator('#p-scale').getByText('restarted once, last because of').waitFor()
     await leave()
   })

@@ -95,9 +95,10 @@ describe.each(['SIGTERM', 'SIGINT'] as const)('%s', (signal) => {
   test('loses no request under way, and ends with exit code 0', async () => {
     const front = await ready()
     const asked = Array.from({ length: 20 }, (_, i) =>
-      front.ask(`/slow?ms=${i * 50}`, i % 2 === 0 ? {} : { method: 'POST', body: 'x'.repeat(1000) }),
+      front.ask(`/slow?ms=${1000 + i * 50}`, i % 2 === 0 ? {} : { method: 'POST', body: 'x'.repeat(1000) }),
     )
-    await new Promise((resolve) => setTimeout(resolve, 150))
+    // Until all are under way; some of them are answered soon after.
+    await new Promise((resolve) => setTimeout(resolve, 900))
     const children = front.children()
     front.process.kill(signal)
     for (const answer of await Promise.all(asked)) expect(answer.status).toBe(200)
@@ -198,6 +199,7 @@ describe('a start that cannot be', () => {
 
 test('a start ends by saying where to look', async () => {
   const front = await ready()
+  await until(() => front.output().includes('The platform is ready'))
   expect(front.output()).toContain(`The platform is ready: http://127.0.0.1:${front.port} `)
   expect(front.logLines().some((line) => String(line.message).includes('is ready: http'))).toBe(false)
 })
