@@ -3,14 +3,15 @@
  * was looked at with: the live `decide` in simulation, over a folder of request rates (`t,rps`) or made-up ones.
  *
  *   node bench/scaling-decide.ts [--dir ../shared/judges/scaling/traces15s] [--start-up 60] [--days 3] [--count 2]
- *                                [--what parts|constants|synthetic|plain] [--seed 1]
+ *                                [--what parts|constants|synthetic|plain] [--seed 1] [--keep FILE]
  *
  * An instance has 4 workers of 40 ms and a limit of 100 ms, which `decide` is not told. The last `--count` of the last
  * `--days` days are counted. x optimum is cost over the clairvoyant optimum, geometric mean over traces. `constants`
  * halves and doubles each constant, and then leaves one trace out at a time: the setting that is best on the others is
- * used on the one left out. `synthetic` needs no files: flash crowds, days, steps, noise, a cold start.
+ * used on the one left out; what stands in the file of `--keep` is not run again, so that it may be done in pieces.
+ * `synthetic` needs no files: flash crowds, days, steps, noise, a cold start.
  */
-import { readdirSync, readFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Random, seededRandom } from '../src/base/random.ts'
@@ -31,6 +32,7 @@ const { values: args } = parseArgs({
     count: { type: 'string', default: '2' },
     what: { type: 'string', default: 'plain' },
     seed: { type: 'string', default: '1' },
+    keep: { type: 'string' },
   },
 })
 
@@ -158,18 +160,30 @@ function changed<T>(apply: () => void, work: () => T): T {
   }
 }
 
+/** The results of a setting, from the file of `--keep` where they stand there. */
+function kept(name: string, work: () => Result[]): Result[] {
+  if (args.keep === undefined) return work()
+  const key = `${name} ${args['start-up']} ${args.days} ${args.count}`
+  const lines = existsSync(args.keep) ? readFileSync(args.keep, 'utf8').trim().split('\n') : []
+  const found = lines
+    .map((line) => JSON.parse(line) as { key: string; results: Result[] })
+    .find((one) => one.key === key)
+  if (found) return found.results
+  const results = work()
+  appendFileSync(args.keep, `${JSON.stringify({ key, results })}\n`)
+  return results
+}
+
 function constants(traces: readonly Trace[], startUpS: number): void {
-  const plain = runAll(traces, startUpS)
+  const plain = kept('as it is', () => runAll(traces, startUpS))
   row('as it is', plain)
   const all: { name: string; ratios: number[] }[] = [{ name: 'as it is', ratios: plain.map(ratio) }]
   for (const [name, owner, key] of CONSTANTS) {
     for (const factor of [0.5, 2]) {
-      const results = changed(
-        () => {
-          owner[key] = (owner[key] as number) * factor
-        },
-        () => runAll(traces, startUpS),
-      )
+      const apply = () => {
+        owner[key] = (owner[key] as number) * factor
+      }
+      const results = kept(`${name} × ${factor}`, () => changed(apply, () => runAll(traces, startUpS)))
       row(`${name} × ${factor}`, results)
       all.push({ name: `${name} × ${factor}`, ratios: results.map(ratio) })
     }
