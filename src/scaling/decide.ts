@@ -85,7 +85,7 @@ export const decide: Decide = (state, seen, settings, now) => {
   const { startUpMs } = planned
   const load = recordLoad(state.load, seen, now)
   const shortage = shortageOf(state, seen, base, now)
-  const stuck = shortage !== null && !isComing(shortage, startUpMs, now)
+  const stuck = isStuck(shortage, startUpMs, now)
 
   // What everybody wishes.
   const wishes = policies.map((policy) =>
@@ -250,9 +250,11 @@ function shortageOf(state: ScalerState, { ready, starting }: Observation, base: 
   return { since: gained ? now : before.since, movedAt: gained || asked ? now : before.movedAt, ready, base }
 }
 
-/** Whether more are to get ready by themselves: something moved within the time that starts take. */
-const isComing = ({ movedAt }: Shortage, startUpMs: Millis, now: Millis): boolean =>
-  movedAt !== null && now - movedAt < START_UPS_AWAITED * startUpMs
+/** Whether fewer are ready than wanted and nothing moved within the time that starts take: no more are to be expected. */
+export function isStuck(shortage: Shortage | null | undefined, startUpMs: Millis, now: Millis): boolean {
+  if (!shortage) return false
+  return shortage.movedAt === null || now - shortage.movedAt >= START_UPS_AWAITED * startUpMs
+}
 
 interface Winner {
   readonly wanted: number

@@ -3,7 +3,7 @@
  * They come from the same `decide`, from the proof, and from a simulation over stored history where there is one. Pure.
  */
 import type { Millis } from '../base/time.ts'
-import { decide, type ScalerState } from './decide.ts'
+import { decide, isStuck, type ScalerState } from './decide.ts'
 import { short } from './floor.ts'
 import { afterStepDown, boundsOf, stepUp } from './limits.ts'
 import type { DecideSettings, Observation, Policy } from './model.ts'
@@ -44,13 +44,14 @@ export function recommend(
   const bounds = boundsOf(settings, policies)
   const clamp = (n: number) => Math.max(bounds.min, Math.min(bounds.max, n))
   const service = simulation?.service ?? serviceOf(learnt.planner.capacity, settings.target.limitMs)
+  const from = isStuck(learnt.shortage, decision.startUpMs, now) ? base : seen.ready
   const found: Recommendation[] = []
 
   for (const policy of policies) {
     const value = seen.metrics[policy.metricName] ?? null
     if (value === null || !Number.isFinite(value)) continue
     if (value > policy.scaleUpThreshold) {
-      const step = Math.min(Math.max(base, policy.maxInstances), seen.ready + stepUp(seen.ready, policy.maxStepUp))
+      const step = Math.min(Math.max(base, policy.maxInstances), from + stepUp(from, policy.maxStepUp))
       const wanted = clamp(Math.max(base, step))
       if (wanted <= base) continue
       found.push({

@@ -297,9 +297,9 @@ describe('grade', () => {
 
 describe('recommendations', () => {
   const r = simulate(history(6), settings())
-  const at = (ready: number, cpu: number, demand: number) =>
+  const at = (ready: number, cpu: number, demand: number, more: Partial<Observation> = {}, state = r.state) =>
     recommend(
-      r.state,
+      state,
       {
         ready,
         starting: 0,
@@ -310,6 +310,7 @@ describe('recommendations', () => {
         responseMs: 50,
         metrics: { 'system.cpu_usage': cpu },
         forecast: [],
+        ...more,
       },
       {
         ...settings(),
@@ -329,5 +330,9 @@ describe('recommendations', () => {
     expect(found?.priority).toBe(priority)
     if (found !== undefined) expect(found.evidence.length).toBeGreaterThan(0)
     if (type === 'scale_down') expect(found!.expectedSavingPerHour).toBeGreaterThan(0)
+  })
+  test('where nothing gets ready the step is taken from what is wanted, as a decision takes it', () => {
+    expect(at(1, 97, 100, { wanted: 4 }, newState())[0]).toMatchObject({ type: 'scale_up', recommendedInstances: 6 })
+    expect(at(1, 97, 100, { wanted: 4, starting: 3 }, newState())).toEqual([])
   })
 })
