@@ -51,6 +51,14 @@ test.each([
   expect(said).not.toContain('MARKER')
 })
 
+test('how long a start takes may be said, and need not be', () => {
+  const [said, unsaid] = parseTargets([
+    { name: 'a', webhook: hook, start_up_seconds: 300 },
+    { name: 'b', webhook: hook },
+  ])
+  expect([said!.startUpMs, unsaid!.startUpMs]).toEqual([300_000, undefined])
+})
+
 test('addresses of webhooks and the environment of processes are not shown', () => {
   const targets = parseTargets([
     { name: 'a', webhook: hook },

@@ -141,7 +141,9 @@ function parseTarget(reader: Reader): TargetSettings {
   const minInstances = reader.integer('min_instances', 1, own ? 1 : 0, COUNT_MAX)
   const maxInstances = reader.integer('max_instances', own ? COUNT_MAX : 10, 1, COUNT_MAX)
   if (minInstances > maxInstances) throw reader.wrong('min_instances', `at most ${maxInstances}, its max_instances`)
+  const startUpS = reader.optionalNumber('start_up_seconds', 0.1, 3600)
   const target: TargetSettings = {
+    ...(startUpS === null ? {} : { startUpMs: startUpS * SECOND }),
     name,
     driver: process ? 'process' : kubernetes ? 'kubernetes' : webhook ? 'webhook' : 'platform',
     minInstances,
