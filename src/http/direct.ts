@@ -1,6 +1,6 @@
 /**
- * The short way for bodies that come by the thousand: a foreign route marked `direct`, whose path has no parameters, is
- * answered from Node's own request, past the framework, whose stages cost as much as storing the samples.
+ * The short way for what comes by the thousand, samples and queries: a foreign route marked `direct`, whose path has no
+ * parameters, is answered from Node's own request, past the framework, whose stages cost as much as storing the samples.
  *
  *   request ─▶ admit (role, rate, origin) ─▶ media type ─▶ body into ONE buffer of its own ─▶ `foreign` ─▶ answer
  *
@@ -30,9 +30,8 @@ export interface DirectWay {
 export function serveDirect(request: IncomingMessage, response: ServerResponse, way: DirectWay): void {
   const fail = (error: unknown): void => send(response, way, way.failure(error))
   const proceed = () => {
-    receiveBody(request, way.bodyLimitBytes, way.budget)
-      .then(way.run)
-      .then((reply) => send(response, way, reply), fail)
+    const body = hasBody(request) ? receiveBody(request, way.bodyLimitBytes, way.budget) : Promise.resolve(NO_BYTES)
+    body.then(way.run).then((reply) => send(response, way, reply), fail)
   }
   // A client that goes away in the middle of its body has nobody to answer.
   request.on('error', () => undefined)
@@ -43,6 +42,12 @@ export function serveDirect(request: IncomingMessage, response: ServerResponse, 
   } catch (error) {
     fail(error)
   }
+}
+
+const NO_BYTES = new Uint8Array(0)
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 
 function send(response: ServerResponse, way: DirectWay, { status, headers, body }: RawReply): void {

@@ -120,7 +120,7 @@ export interface ForeignShape {
   readonly bodyLimitBytes?: number
   readonly unmetered?: boolean
   readonly documented?: boolean
-  /** For bodies that come by the thousand: answered past the framework (`direct.ts`). No parameters in the path, no query. */
+  /** For requests that come by the thousand: answered past the framework (`direct.ts`). No parameters in the path. */
   readonly direct?: boolean
   foreign(request: RequestContext<Record<string, string>, URLSearchParams, Uint8Array>): Promise<RawReply> | RawReply
   onError?(error: unknown, requestId: string): RawReply

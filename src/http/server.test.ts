@@ -47,6 +47,28 @@ const seen: { claim: IdempotencyClaim | null; ifMatch: number | null; aborted: b
 }
 let release = () => {}
 
+const echo = (path: string, direct: boolean) =>
+  foreignRoute({
+    method: 'POST',
+    path,
+    access: 'operator',
+    tag: 't',
+    summary: 's',
+    consumes: ['application/x-protobuf'],
+    bodyLimitBytes: 1000,
+    unmetered: true,
+    direct,
+    foreign({ body, query }) {
+      if (body.length === 0) throw new AppError(400, 'empty', 'no body')
+      return { status: 200, headers: { 'content-type': 'text/plain' }, body: `${body.length} ${query.get('a')}` }
+    },
+    onError: (error) => ({
+      status: (error as AppError).status,
+      headers: { 'content-type': 'text/plain' },
+      body: `foreign: ${(error as AppError).code}`,
+    }),
+  })
+
 const routes: Route[] = [
   route({
     method: 'POST',
@@ -129,25 +151,8 @@ const routes: Route[] = [
       return { message: 'x' }
     },
   }),
-  foreignRoute({
-    method: 'POST',
-    path: '/foreign',
-    access: 'operator',
-    tag: 't',
-    summary: 's',
-    consumes: ['application/x-protobuf'],
-    bodyLimitBytes: 1000,
-    unmetered: true,
-    foreign({ body, query }) {
-      if (body.length === 0) throw new AppError(400, 'empty', 'no body')
-      return { status: 200, headers: { 'content-type': 'text/plain' }, body: `${body.length} ${query.get('a')}` }
-    },
-    onError: (error) => ({
-      status: (error as AppError).status,
-      headers: { 'content-type': 'text/plain' },
-      body: `foreign: ${(error as AppError).code}`,
-    }),
-  }),
+  echo('/foreign', false),
+  echo('/direct', true),
   foreignRoute({
     method: 'GET',
     path: '/page',
@@ -578,8 +583,8 @@ test('too many requests of one token or address are 429, others go on', async ()
   }
 })
 
-describe('foreign routes', () => {
-  const send = (more: Sent) => call('/foreign?a=1', { method: 'POST', ...more })
+describe.each(['/foreign', '/direct'])('foreign routes: %s', (path) => {
+  const send = (more: Sent) => call(`${path}?a=1`, { method: 'POST', ...more })
   const proto = { 'content-type': 'application/x-protobuf' }
   test('get bytes and shape their errors', async () => {
     expect((await send({ raw: Uint8Array.of(1, 2, 3), headers: proto })).text).toBe('3 1')
@@ -655,6 +660,7 @@ test('OpenAPI tells each route, its role and its schemas', async () => {
   expect(json.openapi).toBe('3.1.0')
   expect(Object.keys(json.paths).sort()).toEqual([
     '/api/v1/openapi.json',
+    '/direct',
     '/fails/{how}',
     '/foreign',
     '/open',

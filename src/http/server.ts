@@ -391,7 +391,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       budget,
       headers: { ...HEADERS, 'x-request-id': request.id },
       admit: () => admitForeign(shape, request),
-      run: (body) => shape.foreign(context(request, { raw: response }, {}, new URLSearchParams(), body, body)),
+      run: (body) =>
+        shape.foreign(context(request, { raw: response }, {}, new URLSearchParams(queryOf(request)), body, body)),
       failure(error) {
         const problem = isGone(request, error) ? badRequest('The request broke off.', 'broken_off') : asAppError(error)
         if (problem.status >= 500) noteFailure(request, problem, error)
@@ -451,7 +452,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   const [framework] = app.server.listeners('request') as [(request: IncomingMessage, response: ServerResponse) => void]
   app.server.removeAllListeners('request')
   app.server.on('request', (request, response) => {
-    const shape = direct.get(`${request.method} ${request.url}`)
+    const shape = direct.get(`${request.method} ${pathOf(request as { url: string })}`)
     if (shape) takeDirect(shape, request, response)
     else framework(request, response)
   })
@@ -520,7 +521,7 @@ function requestIdOf({ headers }: IncomingMessage, now: number): string {
 const NO_FIELDS = { type: 'object', properties: {} }
 const NO_BYTES = new Uint8Array(0)
 
-const pathOf = (request: Asked) => request.url.split('?', 1)[0]!
+const pathOf = (request: Pick<Asked, 'url'>) => request.url.split('?', 1)[0]!
 
 const NO_PARAMETERS: readonly (readonly [string, string])[] = []
 
@@ -529,7 +530,7 @@ function parametersOf(request: FastifyRequest): Iterable<readonly [string, strin
   return query === '' ? NO_PARAMETERS : new URLSearchParams(query)
 }
 
-function queryOf(request: FastifyRequest): string {
+function queryOf(request: Asked): string {
   const at = request.url.indexOf('?')
   return at < 0 ? '' : request.url.slice(at + 1)
 }

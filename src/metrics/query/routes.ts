@@ -76,6 +76,7 @@ function routes(
         summary,
         documented: prefix === PREFIXES[0] && method === 'GET',
         bodyLimitBytes: BODY_MAX,
+        direct: !path.includes(':'),
         async foreign(request) {
           const answer = await handler(deps, readParameters(request, method), request)
           return reply(answer)
