@@ -307,7 +307,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       telemetry,
       appender: metrics,
       settings: analyticsSettings,
-      points: (request) => queries.call('points', request),
+      points: (request) => queries.call('points', request, { background: true }),
       train: trainingThread(beside('training-worker'), scheduler, log.with({ room: 'analytics' })),
       list: seriesList(queries, clock),
       samplesHeld: () => gaugeOf(telemetry, 'metrics_samples_held'),

@@ -121,6 +121,8 @@ export interface ColumnReader {
   labelValues(name: string, matchers: readonly Matcher[], from: Millis, to: Millis): string[]
   /** Roll-ups where raw samples have passed their retention; null when there are none at this step. */
   readRollup(series: SeriesColumns, stepMs: number, from: Millis, to: Millis): RollupColumns | null
+  /** Does beforehand what the first reads would have to: the index of labels, files of the last day, compiled code. */
+  prepare?(): void
   /** The oldest time for which raw samples are kept. */
   rawSince(): Millis
   /** What the labels of live series cost; absent where a store cannot tell. */

@@ -130,6 +130,8 @@ describe('the pool', () => {
     return withQueries(
       {},
       async (queries) => {
+        // The first stands and is ready.
+        await queries.call('query', instant('1'))
         const client = new AbortController()
         const first = queries.call('query', range(long), { signal: client.signal }).catch((error) => error)
         const second = queries.call('query', instant('count(m_total)'))
@@ -191,13 +193,15 @@ describe('the pool', () => {
   test('one that does not listen is ended with its worker, and the next one has another', async () => {
     const deaf = `import { parentPort } from 'node:worker_threads'
       parentPort.on('message', ({ id, args }) => {
-        if (args.text === 'deaf') for (;;);
+        if (args?.text === 'deaf') for (;;);
         parentPort.postMessage({ rpc: 'reply', id, value: { status: 200, body: new Uint8Array(1) } })
       })`
     const worker = new URL(`data:text/javascript,${encodeURIComponent(deaf)}`)
     await withQueries(
       { queryConcurrency: 1 },
       async (queries, warnings) => {
+        // The worker stands before the time begins.
+        await queries.call('query', instant('1'))
         const call = queries.call('query', instant('deaf'), { timeoutMs: 200 })
         const next = queries.call('query', instant('other'))
         await expect(call).rejects.toMatchObject({ reason: 'timeout', status: 503 })
@@ -207,6 +211,33 @@ describe('the pool', () => {
       worker,
     )
   })
+
+  test('what nobody waits for goes after the others, one at a time, and goes all the same', () =>
+    withQueries({ queryConcurrency: 3 }, async (queries) => {
+      const endless = new AbortController()
+      const running = queries.call('query', range(long, 60_000), { signal: endless.signal }).catch(() => null)
+      // There is a second worker, and it is free.
+      await queries.call('query', instant('1'))
+      const order: string[] = []
+      const own = ['first', 'second'].map((name) =>
+        queries.call('query', instant('1'), { background: true }).then(() => order.push(name)),
+      )
+      await queries.call('query', instant('2')).then(() => order.push('asked'))
+      await Promise.all(own)
+      expect(order).toEqual(['asked', 'first', 'second'])
+      endless.abort()
+      await running
+    }))
+
+  test('a worker that fails before it is ready refuses the query that it was for', () =>
+    withQueries(
+      { queryConcurrency: 1 },
+      async (queries) => {
+        await expect(queries.call('query', instant('1'))).rejects.toMatchObject({ status: 503 })
+        await expect(queries.call('query', instant('1'))).rejects.toMatchObject({ status: 503 })
+      },
+      new URL(`data:text/javascript,${encodeURIComponent('throw new Error("broken")')}`),
+    ))
 
   test('waiting counts as time of the query', () =>
     withQueries({ queryConcurrency: 1 }, async (queries) => {

@@ -1,12 +1,16 @@
 /**
  * Queries as control's main thread sees them: a pool of query workers, each with one query at a time.
  *
- *   call ─▶ free worker? ─▶ runs ─▶ answer
+ *   call ─▶ worker that is free and ready? ─▶ runs ─▶ answer
  *              │ no                  └─ out of time, or the client is gone ─▶ flag ─▶ (a second later) the worker is replaced
  *              └─▶ waits, up to a limit and its timeout; after a while for one more worker, as long as there may be more
  *
  * A worker is told to stop by a word of shared memory that it looks at between series. One that does not listen is ended,
- * which frees all that its query held, and another is started when it is needed.
+ * which frees all that its query held, and another is started when it is needed. Until a new worker is ready its query
+ * waits, and takes an older one that is free before.
+ *
+ * What the platform asks for its own use, with nobody waiting, goes in the gaps: one call at a time, while no other query
+ * runs or did a moment ago, but never later than a while after it was asked.
  */
 import { Worker } from 'node:worker_threads'
 import { AppError, messageOf, unavailable } from '../base/errors.ts'
@@ -36,8 +40,14 @@ const EARLY_MS = 1000
  * as long as the platform runs: two short queries at the same moment are no reason.
  */
 const PATIENCE_MS = 250
+/** So long after another query the platform's own calls wait for the next one, … */
+const QUIET_MS = 200
+/** … and so long at most. */
+const HELD_MS = 2000
 
 export interface CallOptions {
+  /** Nobody waits for it: other queries go first. */
+  readonly background?: boolean
   /** Aborted when nobody waits for the answer any more. */
   readonly signal?: AbortSignal
   /** Less than the configured time. */
@@ -86,14 +96,17 @@ interface Member {
   readonly thread: Worker
   readonly calls: Caller<QueryWorkerOperations>
   readonly flag: Int32Array
+  /** It runs a query, or is being made ready for its first. */
   busy: boolean
+  job: Job | null
 }
 
 interface Job {
-  /** When it was called, on the monotonic clock. */
-  readonly since: number
   readonly operation: Operation
   readonly args: never
+  readonly background: boolean
+  /** When it was called, on the monotonic clock. */
+  readonly since: number
   /** What ended it before its answer. */
   ended: 'timeout' | 'canceled' | null
   member: Member | null
@@ -109,6 +122,9 @@ export function startQueries(options: QueryServiceOptions): QueryService {
   let stopping = false
   let early: Cancel | null = null
   let patience: Cancel | null = null
+  /** When the last query that somebody waits for began or ended. */
+  let asked = Number.NEGATIVE_INFINITY
+  let waking: Cancel | null = null
 
   const seconds = telemetry.histogram(
     'opinion_market_query_seconds',
@@ -124,7 +140,7 @@ export function startQueries(options: QueryServiceOptions): QueryService {
   telemetry.gauge('opinion_market_queries_waiting', 'Queries that wait for a worker.', {}, () => queue.length)
   telemetry.gauge('opinion_market_queries_running', 'Queries that run.', {}, () => running())
   telemetry.gauge('opinion_market_query_workers', 'Query workers, idle ones included.', {}, () => members.size)
-  const running = () => [...members].filter((member) => member.busy).length
+  const running = () => [...members].filter((member) => member.job !== null).length
 
   function start(): Member {
     const shared = new SharedArrayBuffer(4)
@@ -135,9 +151,18 @@ export function startQueries(options: QueryServiceOptions): QueryService {
       thread,
       calls: caller<QueryWorkerOperations>(thread),
       flag: new Int32Array(shared),
-      busy: false,
+      busy: true,
+      job: null,
     }
     members.add(member)
+    member.calls.call('prepare', undefined).then(
+      () => released(member),
+      (error) => {
+        if (!members.has(member) || stopping) return
+        log.warn('a query worker could not be made ready', { error })
+        released(member)
+      },
+    )
     thread.on('error', (error) => {
       log.error('a query worker failed', { error })
       dismiss(member, messageOf(error))
@@ -150,22 +175,37 @@ export function startQueries(options: QueryServiceOptions): QueryService {
     if (!members.delete(member)) return
     member.calls.close(why)
     void member.thread.terminate()
+    // It was being made ready for this one, which is not to wait for the next that may fail.
+    if (member.busy && member.job === null) queue.shift()?.reject(unavailable(why))
     if (!stopping) dispatch()
   }
 
   function dispatch(): void {
-    while (queue.length > 0 && !stopping) {
+    while (!stopping) {
+      const job = nextJob()
+      if (!job) return
       const free = [...members].find((member) => !member.busy)
-      if (!free && members.size >= options.config().queryConcurrency) return
-      if (!free && members.size > 0) {
-        const wait = queue[0]!.since + PATIENCE_MS - clock.monotonic()
-        if (wait > 0) {
-          dispatchIn(wait)
-          return
-        }
+      if (!free) {
+        needWorker(job)
+        return
       }
-      run(queue.shift()!, free ?? start())
+      queue.splice(queue.indexOf(job), 1)
+      run(job, free)
     }
+  }
+
+  /** Starts one more when there may be more, the job has waited for a while and none is being made ready already. */
+  function needWorker(job: Job): void {
+    if (members.size >= options.config().queryConcurrency) return
+    if (members.size > 0) {
+      if ([...members].some((member) => member.job === null)) return
+      const wait = job.since + PATIENCE_MS - clock.monotonic()
+      if (wait > 0) {
+        dispatchIn(wait)
+        return
+      }
+    }
+    start()
   }
 
   function dispatchIn(ms: number): void {
@@ -175,17 +215,41 @@ export function startQueries(options: QueryServiceOptions): QueryService {
     })
   }
 
+  /** The first that somebody waits for; one of the platform's own when its time has come. */
+  function nextJob(): Job | null {
+    const own = [...members].some((member) => member.job?.background) ? undefined : queue.find((job) => job.background)
+    const now = clock.monotonic()
+    const overdue = own !== undefined && now - own.since >= HELD_MS
+    if (overdue) return own
+    const first = queue.find((job) => !job.background)
+    if (first || !own) return first ?? null
+    const held = own.since + HELD_MS
+    const until = running() > 0 ? held : Math.min(held, asked + QUIET_MS)
+    if (until <= now) return own
+    waking?.cancel()
+    waking = scheduler.after(until - now, dispatch)
+    return null
+  }
+
+  function released(member: Member): void {
+    if (member.job && !member.job.background) asked = clock.monotonic()
+    member.busy = false
+    member.job = null
+    dispatch()
+  }
+
   async function run(job: Job, member: Member): Promise<void> {
     member.busy = true
+    member.job = job
     job.member = member
+    if (!job.background) asked = clock.monotonic()
     Atomics.store(member.flag, 0, RUN)
     try {
       job.resolve(await member.calls.call(job.operation, job.args))
     } catch (error) {
       job.reject(error)
     } finally {
-      member.busy = false
-      dispatch()
+      released(member)
     }
   }
 
@@ -211,10 +275,13 @@ export function startQueries(options: QueryServiceOptions): QueryService {
   }
 
   return {
-    call(operation, args, { signal, timeoutMs } = {}) {
+    call(operation, args, { signal, timeoutMs, background = false } = {}) {
       const config = options.config()
       if (stopping) return Promise.reject(unavailable('The platform is stopping.'))
-      if (queue.length >= config.queryQueueMax && running() >= config.queryConcurrency) {
+      const waiting = queue.filter((job) => job.background === background).length
+      // As many as there are workers, or will be in a moment, do not wait.
+      const runsSoon = Math.max(0, config.queryConcurrency - running())
+      if (waiting >= config.queryQueueMax + runsSoon) {
         ended('refused').add()
         return Promise.reject(unavailable('Too many queries wait already.', 1, 'too_many_queries'))
       }
@@ -233,9 +300,10 @@ export function startQueries(options: QueryServiceOptions): QueryService {
           ended(outcome).add()
         }
         const job: Job = {
-          since: began,
           operation,
           args: args as never,
+          background,
+          since: began,
           ended: null,
           member: null,
           resolve(value) {
@@ -269,6 +337,7 @@ export function startQueries(options: QueryServiceOptions): QueryService {
       stopping = true
       early?.cancel()
       patience?.cancel()
+      waking?.cancel()
       for (const job of queue.splice(0)) job.reject(unavailable('The platform is stopping.'))
       await Promise.all(
         [...members].map(({ thread, calls }) => {

@@ -190,6 +190,9 @@ export function queryOperations(options: OperationsOptions) {
       }
     },
 
+    /** Makes the reader ready, before the first query. */
+    prepare: (): void => reader.prepare?.(),
+
     points: (request: PointsRequest): PointsAnswer => readPoints(reader, request),
 
     /** Ids of all series that any of the selectors matches. Throws `AppError` 400 for one that cannot be read. */

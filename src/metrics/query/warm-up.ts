@@ -6,7 +6,7 @@ import { MemoryReader } from './memory-reader.ts'
 import type { ApiAnswer, WorkerLimits } from './operations.ts'
 import { queryOperations } from './operations.ts'
 
-const ROUNDS = 150
+const ROUNDS = 175
 const SERIES = 8
 const SAMPLES = 240
 const SPACING = 15_000
@@ -17,7 +17,11 @@ const TEXTS = [
   'sum by (job) (rate(warm_up[5m]))',
   'max_over_time(warm_up{job=~"[0-3]"}[5m]) / 2 > 1',
   'warm_up + on (job) warm_up',
+  'last_over_time(warm_up{job=~"0|1|other",job!=""}[1h])',
+  'topk(3, warm_up)',
 ]
+/** Every sample, few steps, one moment: asked in turn. */
+const STEPS = [SPACING, 20 * SPACING, 0]
 
 /** `later` is handed the next query and calls it when the thread has nothing better to do. */
 export function warmUp(limits: WorkerLimits, later: (next: () => ApiAnswer) => void): void {
@@ -30,11 +34,12 @@ export function warmUp(limits: WorkerLimits, later: (next: () => ApiAnswer) => v
   let round = 0
   const next = () => {
     const text = TEXTS[round % TEXTS.length]!
-    const step = round % 2 === 0 ? SPACING : 20 * SPACING
+    const step = STEPS[round % STEPS.length]!
+    const end = SAMPLES * SPACING
     const answer = operations.query({
       text,
-      start: 0,
-      end: SAMPLES * SPACING,
+      start: step === 0 ? end : 0,
+      end,
       step,
       limit: 0,
       lookbackMs: null,

@@ -45,6 +45,7 @@ export function runQueryWorker(): void {
     labelValues: moved(operations.labelValues),
     format: moved(operations.format),
     evaluate: operations.evaluate,
+    prepare: operations.prepare,
     points: operations.points,
     top: operations.top,
     ids: operations.ids,

@@ -15,6 +15,8 @@ import { DEAD, LABEL, LENGTH, LENGTH_MASK, LINE } from './shared.ts'
 
 const decoder = new TextDecoder()
 const POSTINGS_MAX = 64
+/** From so many values on each is searched for, not looked for at every series. */
+const MANY_VALUES = 64
 
 /** Bytes that stand in the label area, numbered in order of first sight. */
 class Symbols {
@@ -148,7 +150,13 @@ class Column {
     } else this.#postings.delete(symbol)
     this.#postings.set(symbol, known)
     const symbols = this.#symbols
-    for (let i = known.seen; i < this.count; i++) if (symbols[i] === symbol) known.ids.push(this.idAt(i))
+    if (this.values.count >= MANY_VALUES) {
+      // Few have this one: the engine's own search is quick from the first time on, a loop only once it is compiled.
+      let i = symbols.indexOf(symbol, known.seen)
+      for (; i >= 0 && i < this.count; i = symbols.indexOf(symbol, i + 1)) known.ids.push(this.idAt(i))
+    } else {
+      for (let i = known.seen; i < this.count; i++) if (symbols[i] === symbol) known.ids.push(this.idAt(i))
+    }
     known.seen = this.count
     return known.ids
   }

@@ -6,6 +6,7 @@
 import type { Clock } from '../../base/clock.ts'
 import { AppError, unavailable } from '../../base/errors.ts'
 import type { Millis } from '../../base/time.ts'
+import { DAY } from '../../base/time.ts'
 import type { Labels } from '../labels.ts'
 import type {
   Cardinality,
@@ -51,6 +52,8 @@ import {
 const CHUNKS_MAX = 10_000_000
 const TRIES_MAX = 100_000_000
 const LABELS_MAX = 50_000
+/** Series that are looked up and read when a reader is made ready. */
+const TRIED = 64
 /** Pages and indexes of segments that a reader keeps. */
 const CACHE_BYTES = 48 << 20
 
@@ -146,6 +149,19 @@ class StoreReader implements ColumnReader {
     const [min, max, sum, count] = columns.map((into) => into.values.subarray(0, into.length))
     const { times, length } = columns[0]!
     return { stepMs, length, times: times.subarray(0, length), min: min!, max: max!, sum: sum!, count: count! }
+  }
+
+  prepare(): void {
+    const count = this.#control.get(CONTROL.series)
+    this.#index.extend(count)
+    const until = this.#clock.now()
+    const buffer = sampleBuffer()
+    for (let id = 0; id < count; id += Math.ceil(count / TRIED)) {
+      const labels = this.#index.labelsOf(id)
+      if (labels.length === 0) continue
+      for (const found of this.#select(labels.map(([name, value]) => ({ name, op: '=', value }))))
+        this.read(found, until - DAY, until, buffer)
+    }
   }
 
   cardinality(): Cardinality {

@@ -54,7 +54,9 @@ test('a reader sees series that came and does not see those that were deleted', 
   try {
     const reader = openReader(store.share, clock)
     const ids = () => reader.readColumns([matcher('m')], 0, clock.now()).map(({ id }) => id)
+    reader.prepare?.()
     add('1')
+    reader.prepare?.()
     expect(ids()).toHaveLength(1)
     const again = reader.readColumns([matcher('m')], 0, clock.now())
     expect(reader.readColumns([matcher('m')], 0, clock.now())).toBe(again)
@@ -62,10 +64,35 @@ test('a reader sees series that came and does not see those that were deleted', 
     const [one, two] = ids()
     expect(two).toBeDefined()
     store.deleteSeries([one!])
+    reader.prepare?.()
     expect(ids()).toEqual([two])
     const buffer = sampleBuffer(1)
     reader.readColumns([matcher('m')], 0, clock.now())[0]!.read(0, clock.now(), buffer)
     expect([buffer.length, buffer.values[0]]).toEqual([1, 2])
+  } finally {
+    await store.close()
+    fs.rmSync(dir, { recursive: true })
+  }
+})
+
+test.each([3, 100])('of %i values each finds the series that have it, old and new', async (values) => {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'om-selections-'))
+  const clock = fakeClock(1_700_000_000_000)
+  const store = new Store({ ...storeDefaults, dir }, clock, silentLog)
+  const add = (half: string) => {
+    const batch = new ColumnBuilder()
+    for (let i = 0; i < values; i++) batch.series(labelsOf('m', { i: String(i), half })).sample(clock.now(), i)
+    store.append(batch.finish(), { source: 'test' })
+    store.commit()
+  }
+  try {
+    const reader = openReader(store.share, clock)
+    const found = (i: number) => reader.readColumns([{ name: 'i', op: '=', value: String(i) }], 0, clock.now()).length
+    const all = Array.from({ length: values }, (_, i) => i)
+    add('a')
+    expect(all.map(found)).toEqual(all.map(() => 1))
+    add('b')
+    expect(all.map(found)).toEqual(all.map(() => 2))
   } finally {
     await store.close()
     fs.rmSync(dir, { recursive: true })
