@@ -272,6 +272,8 @@ describe('the pool', () => {
 // ------------------------------------------------------------------------------------------------------ HTTP
 
 describe('the API of Prometheus', () => {
+  const faults: string[] = []
+  const log: Log = { ...silentLog, error: (message) => faults.push(message), with: () => log }
   let server: RouteServer
   let queries: QueryService
   let url: string
@@ -293,6 +295,7 @@ describe('the API of Prometheus', () => {
         startedAt: now,
         retentionDays: 15,
       }),
+      log,
     )
     url = server.url
   })
@@ -485,7 +488,18 @@ describe('the API of Prometheus', () => {
     }
   })
 
-  test('a time-out is 503', async () => {
+  test('what is not served below the URL of a data source is 404 in the same form', async () => {
+    for (const path of ['/prometheus/api/v1/nothing', '/prometheus/graph', '/prometheus/api/v2/query?query=1']) {
+      const answer = await ask(path)
+      expect(answer.status).toBe(404)
+      expect(answer.json).toEqual({ status: 'error', errorType: 'not_found', error: 'There is no such route.' })
+    }
+    expect((await ask('/prometheus/api/v1/nothing', { method: 'POST' })).json).toMatchObject({ errorType: 'not_found' })
+    expect((await ask('/prometheus/api/v1/query?query=1')).status).toBe(200)
+  })
+
+  test('a time-out is 503, and no fault', async () => {
+    faults.length = 0
     const parameters = {
       query: long,
       start: String(now / 1000 - 3600),
@@ -500,6 +514,9 @@ describe('the API of Prometheus', () => {
       errorType: 'timeout',
       error: 'query timed out in expression evaluation',
     })
+    // What is refused is told to the log once a second.
+    await new Promise((done) => setTimeout(done, 1200))
+    expect(faults).toEqual([])
   })
 
   test('who may not is told so in the same form', async () => {

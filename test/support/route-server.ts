@@ -1,5 +1,6 @@
 /** Routes on a real server without the rest of the platform. Tokens are `token-viewer`, `token-operator` and so on. */
 import { systemClock } from '../../src/base/clock.ts'
+import type { Log } from '../../src/base/log.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { systemScheduler } from '../../src/base/scheduler.ts'
 import { createTelemetry } from '../../src/base/telemetry.ts'
@@ -12,7 +13,7 @@ export interface RouteServer {
   stop(): Promise<void>
 }
 
-export async function serveRoutes(routes: readonly Route[]): Promise<RouteServer> {
+export async function serveRoutes(routes: readonly Route[], log: Log = silentLog): Promise<RouteServer> {
   const scheduler = systemScheduler((error) => {
     throw error
   })
@@ -28,7 +29,7 @@ export async function serveRoutes(routes: readonly Route[]): Promise<RouteServer
     },
     tickets: createTickets(systemClock),
     scheduler,
-    log: silentLog,
+    log,
     telemetry: createTelemetry(),
     version: 'test',
     limits: () => ({

@@ -74,7 +74,7 @@ describe('remote write', () => {
       ),
     )
     expect(answer.status).toBe(400)
-    expect(answer.text).toMatch(/^1 samples are stored, refused are: /)
+    expect(answer.text).toMatch(/^1 sample is stored, refused are: /)
     expect(answer.text).toMatch(/1 with another value than is stored/)
     expect(answer.text).toMatch(/1 more than 10 minutes ahead/)
     expect(answer.text).toMatch(/1 with labels that are not valid or over a limit/)

@@ -80,7 +80,8 @@ const remoteWrite = (deps: IngestRoutesDeps) =>
       const left = Object.entries(report.refused).filter(([, n]) => n > 0)
       if (left.length === 0) return { status: 204, headers: {}, body: null }
       const reasons = left.map(([reason, n]) => `${n} ${REASONS[reason] ?? reason}`).join(', ')
-      return plain(400, `${report.accepted} samples are stored, refused are: ${reasons}`)
+      const stored = report.accepted === 1 ? '1 sample is stored' : `${report.accepted} samples are stored`
+      return plain(400, `${stored}, refused are: ${reasons}`)
     },
     onError: (error) => plain(statusOf(error), messageOf(error)),
   })

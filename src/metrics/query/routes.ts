@@ -54,7 +54,23 @@ export function queryRoutes(deps: QueryRoutesDeps): Route[] {
     ...routes(deps, '/query_exemplars', both, 'Exemplars; none are stored', exemplars),
     ...routes(deps, '/status/buildinfo', ['GET'], 'Which Prometheus this is compatible with', buildInfo),
     ...routes(deps, '/status/runtimeinfo', ['GET'], 'Since when this runs', runtimeInfo),
+    ...(['GET', 'POST', 'PUT', 'DELETE'] as const).map(unknownRoute),
   ]
+}
+
+/** Below the URL of the data source all that is said is said in Prometheus' form. */
+function unknownRoute(method: 'GET' | 'POST' | 'PUT' | 'DELETE'): Route {
+  return foreignRoute({
+    method,
+    path: '/prometheus/*',
+    access: 'viewer',
+    tag: 'prometheus',
+    summary: 'What is not served of the API of Prometheus',
+    documented: false,
+    bodyLimitBytes: BODY_MAX,
+    foreign: () => reply(failure(404, 'not_found', 'There is no such route.')),
+    onError: prometheusError,
+  })
 }
 
 type Method = 'GET' | 'POST'
@@ -78,8 +94,13 @@ function routes(
         bodyLimitBytes: BODY_MAX,
         direct: !path.includes(':'),
         async foreign(request) {
-          const answer = await handler(deps, readParameters(request, method), request)
-          return reply(answer)
+          try {
+            return reply(await handler(deps, readParameters(request, method), request))
+          } catch (error) {
+            // Time that its caller set or the configuration did, and a caller who left: no fault to be logged.
+            if (error instanceof QueryStopped) return prometheusError(error)
+            throw error
+          }
         },
         onError: prometheusError,
       }
