@@ -14,10 +14,13 @@ import { creditsText, priceNumber } from './amounts.ts'
 import { type Book, bookOf } from './book.ts'
 import type { MarketEvent } from './events.ts'
 import type { MarketId, Outcome, Shares, Side, UserId } from './model.ts'
-import type { MarketFilter, MarketReads, MarketView, Page } from './reads.ts'
+import type { MarketFilter, MarketReads, MarketView, Page, QuoteView } from './reads.ts'
 import { heldJson, levelsJson, marketJson, pointJson, quoteJson } from './views.ts'
 
 type Maybe<T> = T | Promise<T>
+
+const andThen = <T, R>(value: Maybe<T>, next: (value: T) => Maybe<R>): Maybe<R> =>
+  value instanceof Promise ? value.then(next) : next(value)
 
 /** A market of a list, ready to be shown: `json` may get more fields put at its end. */
 export interface ListedMarket {
@@ -37,6 +40,14 @@ export interface QuoteRequest {
   readonly shares: Shares
 }
 
+/** A quote as JSON text, or why there is none. */
+export type QuoteText = string | { readonly invalid: string; readonly detail: string }
+
+interface KeptQuote {
+  readonly text: QuoteText
+  readonly resting: QuoteView['resting']
+}
+
 export interface Reading {
   market(id: MarketId): Maybe<string | null>
   /** What a user holds of a market, a list as JSON text. */
@@ -46,7 +57,7 @@ export interface Reading {
   stats(): Maybe<{ readonly json: string; readonly categories: string }>
   /** `hours` null: the whole life. Null when there is no such market. */
   history(id: MarketId, hours: number | null): Maybe<string | null>
-  quote(request: QuoteRequest): Maybe<string | { readonly invalid: string; readonly detail: string } | null>
+  quote(request: QuoteRequest): Maybe<QuoteText | null>
   book(id: MarketId, outcome: Outcome, levels: number): Maybe<string | null>
   heard(event: MarketEvent): void
   /** Nothing that was made from this market is good any more. */
@@ -60,6 +71,10 @@ const MARKET_MS = 2 * SECOND
 const LIST_MS = SECOND
 const HISTORY_MS = 10 * SECOND
 const SPARKLINE_MS = MINUTE
+/** Time changes nothing of what is held: only commands do, and each of them has an event. */
+const HOLDING_MS = MINUTE
+/** Of one user in a set of them. */
+const RESTING_BYTES = 60
 export const HISTORY_POINTS = 300
 const SPARKLINE_POINTS = 24
 const TRENDING_LEAST = 50
@@ -123,6 +138,22 @@ export function createReading(reads: MarketReads, cache: ByteCache<unknown>, clo
       return kept(JSON.stringify(points.map((point) => priceNumber(point.prices[0]!))), now + SPARKLINE_MS)
     })
 
+  function quoteOf(request: QuoteRequest): Maybe<KeptQuote | null> {
+    const { marketId, userId, side, outcome, shares } = request
+    return through(`quote ${side} ${outcome} ${shares} ${userId} ${marketId}`, marketId, async () => {
+      const now = clock.now()
+      const quote = await reads.quote(request, now)
+      if (quote === null) return { value: null, bytes: 8, until: lives(now, MARKET_MS) }
+      const { resting } = quote
+      const text = 'invalid' in quote ? quote : JSON.stringify(quoteJson(quote, marketId, side, outcome))
+      const bytes = (typeof text === 'string' ? text.length : 200) + RESTING_BYTES * resting.size
+      return { value: { text, resting }, bytes, until: lives(now, MARKET_MS, quote) }
+    })
+  }
+
+  /** Refused to somebody who holds nothing; a holder may sell all of it, however little. */
+  const refusedSale = (quote: KeptQuote, side: Side) => side === 'sell' && typeof quote.text !== 'string'
+
   async function listed(market: MarketView): Promise<ListedMarket> {
     const json = JSON.stringify(marketJson(market))
     return { id: market.id, json: `${json.slice(0, -1)},"sparkline":${await sparkline(market.id)}}` }
@@ -138,7 +169,7 @@ export function createReading(reads: MarketReads, cache: ByteCache<unknown>, clo
     holding: (userId, id) =>
       through(`holding ${userId} ${id}`, id, async () => {
         const held = await reads.holdings(userId, id)
-        return kept(JSON.stringify(held.map(heldJson)), clock.now() + MARKET_MS)
+        return kept(JSON.stringify(held.map(heldJson)), clock.now() + HOLDING_MS)
       }),
     list: (filter, page) =>
       through(`list ${JSON.stringify([filter, page])}`, LISTS, async () => {
@@ -186,15 +217,13 @@ export function createReading(reads: MarketReads, cache: ByteCache<unknown>, clo
         const points = await reads.priceHistory(id, hours, HISTORY_POINTS, now)
         return kept(JSON.stringify(points.map(pointJson)), now + HISTORY_MS)
       }),
-    quote: (request) => {
-      const { marketId, userId, side, outcome, shares } = request
-      return through(`quote ${side} ${outcome} ${shares} ${userId} ${marketId}`, marketId, async () => {
-        const now = clock.now()
-        const quote = await reads.quote(request, now)
-        const value = quote && !('invalid' in quote) ? JSON.stringify(quoteJson(quote, marketId, side, outcome)) : quote
-        return { value, bytes: typeof value === 'string' ? value.length : 200, until: lives(now, MARKET_MS, quote) }
-      })
-    },
+    // To most who ask it is the same quote: only own orders in the way, and the whole of an own holding, make another.
+    quote: (request) =>
+      andThen(quoteOf({ ...request, userId: null }), (shared) => {
+        const { userId, side } = request
+        const isOwn = shared !== null && userId !== null && (shared.resting.has(userId) || refusedSale(shared, side))
+        return isOwn ? andThen(quoteOf(request), (own) => own?.text ?? null) : (shared?.text ?? null)
+      }),
     book: (id, outcome, levels) =>
       through(`book ${outcome} ${levels} ${id}`, id, async () => {
         const now = clock.now()

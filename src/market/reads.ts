@@ -150,6 +150,11 @@ export interface MarketStats {
   readonly perCategory: Readonly<Partial<Record<Category, number>>>
 }
 
+export type QuoteView = (Quote | { readonly invalid: string; readonly detail: string }) & {
+  readonly closesAt: Millis
+  readonly resting: ReadonlySet<UserId>
+}
+
 export interface MarketReads {
   market(id: MarketId, now: Millis): Promise<MarketView | null>
   markets(filter: MarketFilter, page: Page, now: Millis): Promise<Paged<MarketView>>
@@ -160,12 +165,13 @@ export interface MarketReads {
   priceHistory(id: MarketId, hours: number | null, points: number, now: Millis): Promise<readonly PricePoint[]>
   /**
    * Null when there is no such market; `invalid` when it cannot be traded so, with the refusal the trade would get.
-   * `closesAt` is when its market closes by the clock.
+   * `closesAt` is when its market closes by the clock; `resting` are the users whose own orders rest in it at this version:
+   * to nobody else it matters who asks, but for the least that may be sold.
    */
   quote(
     request: { marketId: MarketId; userId: UserId | null; side: Side; outcome: Outcome; shares: Shares },
     now: Millis,
-  ): Promise<((Quote | { readonly invalid: string; readonly detail: string }) & { readonly closesAt: Millis }) | null>
+  ): Promise<QuoteView | null>
   /** What rests, as it was ordered; what a taker meets says `book.ts`. */
   book(
     id: MarketId,

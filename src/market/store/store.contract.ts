@@ -199,6 +199,7 @@ export function testMarketStore(name: string, open: () => Promise<TestStore>, ca
       await maker.order(id, 'sell', 0, 20, Number(prices[0]) + 1_000)
       const ask = { marketId: id, userId: taker.id, side: 'buy', outcome: 0, shares: 400_000n } as const
       const quote = await store.reads.quote(ask, store.now())
+      expect(quote?.resting).toEqual(new Set([maker.id]))
       const { trade } = await taker.trade(id, 'buy', 0, 40)
       expect(quote).toMatchObject({ value: trade.value, fee: trade.fee, fromBook: 200_000n })
       expect(trade.fills.map((fill) => fill.against).sort()).toEqual(['book', 'maker'])

@@ -40,8 +40,15 @@ const BOOKS_KEPT = 200
 /** A market with more open orders than this is read anew for each quote. */
 const ORDERS_KEPT = 2_000
 
+/** A market as quotes need it, at one version. */
+interface QuoteBooks {
+  readonly books: MemoryBooks
+  /** Whose orders rest. */
+  readonly resting: ReadonlySet<UserId>
+}
+
 export function tradingReads(db: Sql): TradingParts {
-  const kept = new Map<MarketId, MemoryBooks>()
+  const kept = new Map<MarketId, QuoteBooks>()
 
   // Asked for each quote: built once.
   const version = db.selectFrom('markets').select('version').where('id', '=', '').compile()
@@ -51,10 +58,10 @@ export function tradingReads(db: Sql): TradingParts {
   }
 
   /** The market and its open orders, all of one version. */
-  async function booksOf(id: MarketId): Promise<MemoryBooks | null> {
+  async function booksOf(id: MarketId): Promise<QuoteBooks | null> {
     const known = kept.get(id)
     if (known !== undefined) {
-      if ((await versionOf(id)) === known.market(id)?.version) return known
+      if ((await versionOf(id)) === known.books.market(id)?.version) return known
       kept.delete(id)
     }
     for (;;) {
@@ -69,11 +76,12 @@ export function tradingReads(db: Sql): TradingParts {
       if ((await versionOf(id)) !== Number(market.version)) continue // changed while it was read: both have to be of one moment
       const books = new MemoryBooks()
       books.apply({ ...NO_ROWS, markets: [marketFrom(market)], orders: orders.map(orderFrom) })
+      const found = { books, resting: new Set(orders.map((order) => order.user_id as UserId)) }
       if (orders.length <= ORDERS_KEPT) {
         if (kept.size >= BOOKS_KEPT) kept.delete(kept.keys().next().value!)
-        kept.set(id, books)
+        kept.set(id, found)
       }
-      return books
+      return found
     }
   }
 
@@ -105,8 +113,9 @@ export function tradingReads(db: Sql): TradingParts {
 
   return {
     async quote(request, now) {
-      const books = await booksOf(request.marketId)
-      if (books === null) return null
+      const known = await booksOf(request.marketId)
+      if (known === null) return null
+      const { books, resting } = known
       if (request.side === 'sell' && request.userId !== null) {
         const held = await db
           .selectFrom('holdings')
@@ -119,7 +128,9 @@ export function tradingReads(db: Sql): TradingParts {
       }
       const found = quote(books, request, now)
       const { closesAt } = books.market(request.marketId)!.draft
-      return 'code' in found ? { invalid: found.code, detail: found.detail, closesAt } : { ...found, closesAt }
+      return 'code' in found
+        ? { invalid: found.code, detail: found.detail, closesAt, resting }
+        : { ...found, closesAt, resting }
     },
 
     async book(id, outcome, most) {
