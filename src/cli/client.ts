@@ -1,6 +1,8 @@
 /**
  * How commands reach the running platform: over its API, with a token from `--token`, from OM_TOKEN, or, where the
  * data directory can be read, one made for the command and revoked at its end: who can read it is the administrator.
+ * That one holds for minutes and is made longer while the command runs: a command that is killed leaves nothing that
+ * anybody could use for long.
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +11,7 @@ import { runningAddress } from '../app/front-lock.ts'
 import { platformUrl } from '../app/urls.ts'
 import { messageOf } from '../base/errors.ts'
 import { systemScheduler } from '../base/scheduler.ts'
-import { HOUR } from '../base/time.ts'
+import { MINUTE } from '../base/time.ts'
 import { loadConfig, tokenGiven } from '../config/index.ts'
 import { openIdentity, type Role } from '../identity/index.ts'
 import { openSecretBox } from '../storage/secrets.ts'
@@ -40,6 +42,7 @@ export interface Client {
 }
 
 const PATIENCE_MS = 60_000
+const TOKEN_MS = 5 * MINUTE
 
 export const commandScheduler = systemScheduler((error) => {
   throw error
@@ -68,10 +71,18 @@ export async function withClient<T>(
     lifetimeMs: sessionLifetime * 1000,
   }))
   const now = () => commandScheduler.clock.now()
-  const made = identity.createToken({ name: purpose, role, expiresAt: now() + 24 * HOUR }, 'command line', now())
+  const made = identity.createToken({ name: purpose, role, expiresAt: now() + TOKEN_MS }, 'command line', now())
+  const longer = commandScheduler.every(MINUTE, () => {
+    try {
+      identity.extendToken(made.token.id, now() + TOKEN_MS)
+    } catch {
+      // The disk may be full for a while: there are more minutes than this one.
+    }
+  })
   try {
     return await work(client(url, made.secret))
   } finally {
+    longer.cancel()
     identity.revokeToken(made.token.id, 'command line', now())
     identity.close()
   }

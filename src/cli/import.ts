@@ -50,7 +50,7 @@ Examples:
     .option('--match <selector...>', 'which series, as PromQL selects them; all when absent')
     .option('--since <time>', 'ISO time with its zone; all that is kept when absent', readTime)
     .option('--until <time>', 'the same; now when absent', readTime)
-    .option('--from-start', 'forget how far an earlier run came')
+    .option('--from-start', 'forget how far an earlier run came, and write over a file that is there')
     .addHelpText(
       'after',
       `
@@ -238,8 +238,12 @@ async function exportFile(client: Client, file: string, options: ExportOptions):
   if (place?.asked !== asked || !existsSync(file)) place = null
   // Shorter than it was: not the file that was begun, or a power cut took its end.
   if (place && (await stat(file)).size < place.bytes) place = null
-  if (place === null && existsSync(file) && !options.fromStart && existsSync(placeFile)) {
-    throw new Error(`${file} is the beginning of another export; --from-start writes over it`)
+  const there = await stat(file).catch(() => null)
+  // A terminal or a pipe holds nothing that could be lost, and no place to go on from.
+  const isFile = there === null || there.isFile()
+  if (place === null && isFile && there !== null && there.size > 0 && !options.fromStart) {
+    const what = existsSync(placeFile) ? 'the beginning of another export' : 'there already'
+    throw new Error(`${file} is ${what}; --from-start writes over it`)
   }
   const since = place?.since ?? options.since ?? 0
   const until = place?.until ?? options.until ?? now
@@ -253,6 +257,14 @@ async function exportFile(client: Client, file: string, options: ExportOptions):
     if (!out.write(text)) await drained(out)
   }
   if (!place && format === 'csv') await write('timestamp,value,labels\n')
+  const keepPlace = async (name: string, series: string) => {
+    if (!isFile) return
+    const here: ExportPlace = { asked, since, until, name, series, bytes, samples }
+    await new Promise<void>((resolve) => out.write('', () => resolve()))
+    await writePlace(placeFile, here)
+  }
+  // From the first moment: a file without its place is one that is whole, and is not written over.
+  if (!place) await keepPlace('', '')
 
   const range = `start=${since / SECOND}&end=${until / SECOND}`
   const matches = (options.match ?? []).map((m) => `&match[]=${encodeURIComponent(m)}`).join('')
@@ -277,9 +289,7 @@ async function exportFile(client: Client, file: string, options: ExportOptions):
       bar.show(i + j / listed.length, names.length, `${short(samples)} samples, ${name}`)
       if (commandScheduler.clock.monotonic() - saved > PLACE_EVERY_MS) {
         saved = commandScheduler.clock.monotonic()
-        const here: ExportPlace = { asked, since, until, name, series: key, bytes, samples }
-        await new Promise<void>((resolve) => out.write('', () => resolve()))
-        await writePlace(placeFile, here)
+        await keepPlace(name, key)
       }
     }
   }

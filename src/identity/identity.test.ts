@@ -55,6 +55,18 @@ describe('tokens', () => {
     expect(identity.alive(forever.token.id, NOW)).toBe(false)
     expect(identity.revokeToken(forever.token.id, 'ada', NOW + 5).revoked_at).toBe('2026-01-01T00:00:00.000Z')
   })
+  test('may end later for who still needs them, as long as nobody revoked them, and never earlier', () => {
+    const other = open()
+    const { token, secret } = identity.createToken({ name: 'a', role: 'viewer', expiresAt: NOW + MINUTE }, 'ada', NOW)
+    expect(other.byToken(secret, NOW + HOUR)).toBe(null)
+    identity.extendToken(token.id, NOW + 2 * HOUR)
+    identity.extendToken(token.id, NOW + MINUTE)
+    expect(other.byToken(secret, NOW + HOUR)?.name).toBe('a')
+    identity.revokeToken(token.id, 'ada', NOW + HOUR)
+    identity.extendToken(token.id, NOW + 3 * HOUR)
+    expect(other.byToken(secret, NOW + HOUR)).toBe(null)
+    other.close()
+  })
   test('a revocation holds at once for everyone who has the file open', () => {
     const other = open()
     const { token, secret } = identity.createToken({ name: 'a', role: 'viewer' }, 'ada', NOW)

@@ -71,6 +71,8 @@ export interface Identity {
   // ------------------------------------------------------------------------------------------------ tokens
   /** `secret` is the token itself, shown this once. With a claim, a repeated request gets the same answer. */
   createToken(token: NewToken, by: string, now: Millis, claim?: Claim | null): { token: TokenView; secret: string }
+  /** Has a token that is not revoked end later, by its id: for whoever made it and still needs it. */
+  extendToken(id: string, expiresAt: Millis): void
   tokens(): TokenView[]
   /** By id, or by name where just one unrevoked token has it. Revoking twice is fine. Throws 404 and 409. */
   revokeToken(idOrName: string, by: string, now: Millis): TokenView
@@ -230,6 +232,13 @@ export function openIdentity(path: string, box: SecretBox, times: () => SessionT
         return { token: insertToken(token, secret, by, now), secret }
       }
       return once(db, claim, now, make, box)
+    },
+    extendToken(id, expiresAt) {
+      db.prepare('UPDATE tokens SET expires_at = ? WHERE id = ? AND expires_at < ? AND revoked_at IS NULL').run(
+        expiresAt,
+        id,
+        expiresAt,
+      )
     },
     tokens: () => db.prepare<[], TokenRow>('SELECT * FROM tokens ORDER BY created_at DESC, id').all().map(tokenView),
     revokeToken(idOrName, by, now) {

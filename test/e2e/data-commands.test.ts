@@ -126,6 +126,22 @@ describe('import and export', () => {
     expect(readFileSync(file, 'utf8')).toBe('timestamp,value,labels\n')
   })
 
+  test('an export writes over no file that is whole, unless it is told to', async () => {
+    const file = join(dir, 'precious.csv')
+    writeFileSync(file, 'precious\n')
+    const choice = ['--match', 'imported', '--since', new Date(minute - 60_000).toISOString()]
+    const refused = await om(['export', file, ...choice], platform)
+    expect(refused).toMatchObject({ code: 1, err: `${file} is there already; --from-start writes over it\n` })
+    expect(readFileSync(file, 'utf8')).toBe('precious\n')
+    expect(existsSync(`${file}.progress`)).toBe(false)
+    expect(await om(['export', file, ...choice, '--from-start'], platform)).toMatchObject({ code: 0 })
+    expect(readFileSync(file, 'utf8')).toMatch(/^timestamp,value,labels\n/)
+    // An empty one (mktemp) has nothing to lose.
+    const empty = join(dir, 'empty.csv')
+    writeFileSync(empty, '')
+    expect(await om(['export', empty, ...choice], platform)).toMatchObject({ code: 0 })
+  })
+
   test('say what is wrong, and where', async () => {
     const file = join(dir, 'bad.csv')
     writeFileSync(file, `${minute},1,a\n${minute},2,b\nsoon,3,c\n`)
@@ -143,7 +159,12 @@ describe('import and export', () => {
     expect(made.length).toBeGreaterThan(3)
     // That of the killed import could not be taken back; it ends by itself.
     expect(made.filter((t: { revoked_at: string | null }) => t.revoked_at === null).length).toBeLessThanOrEqual(1)
-    expect(made.every((t: { expires_at: string | null }) => t.expires_at !== null)).toBe(true)
+    // As long as the command ran, and some minutes.
+    const lives = made.map(
+      (t: { created_at: string; expires_at: string }) => Date.parse(t.expires_at) - Date.parse(t.created_at),
+    )
+    expect(Math.max(...lives)).toBeLessThan(3_600_000)
+    expect(Math.min(...lives)).toBeGreaterThan(0)
   })
 })
 
