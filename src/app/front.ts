@@ -54,6 +54,8 @@ export interface FrontOptions {
   readonly processes: readonly { readonly kind: ProcessKind; readonly id: string }[]
   /** How many instances there are until control wants another number; null: this platform has none, ever. */
   readonly instances: number | null
+  /** The environment of the processes; this process's own when absent. */
+  readonly environment?: NodeJS.ProcessEnv
 }
 
 const STOP_MS = 10 * SECOND
@@ -140,7 +142,7 @@ export async function runFront(options: FrontOptions): Promise<number> {
     start(kind, id, listener) {
       const socketPath = join(runDir, `${id}.sock`)
       fs.rmSync(socketPath, { force: true })
-      const handle = forkProcess(options.entry, kind, id, socketPath, address, listener, logs)
+      const handle = forkProcess(options, kind, id, socketPath, address, listener, logs)
       if (lastSnapshot !== null && kind !== 'control') handle?.send({ kind: 'config', snapshot: lastSnapshot })
       if (kind === 'control') {
         for (const event of missed.splice(0)) handle?.send({ kind: 'event', event })
@@ -237,7 +239,7 @@ export async function runFront(options: FrontOptions): Promise<number> {
 const SMALL_HEAP = ['--max-semi-space-size=4']
 
 function forkProcess(
-  entry: string,
+  { entry, environment }: FrontOptions,
   kind: ProcessKind,
   id: string,
   socketPath: string,
@@ -248,6 +250,7 @@ function forkProcess(
   const args = ['--process', kind, '--id', id, '--socket', socketPath, '--address', address]
   const child = fork(entry, args, {
     execArgv: [...process.execArgv, ...SMALL_HEAP],
+    ...(environment && { env: environment }),
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   })
   child.on('error', (error) => {

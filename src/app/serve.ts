@@ -2,9 +2,15 @@
 import { fileURLToPath } from 'node:url'
 import { messageOf } from '../base/errors.ts'
 import type { Values } from '../config/index.ts'
-import { loadConfig } from '../config/index.ts'
+import { environmentWith, loadConfig } from '../config/index.ts'
 import type { FrontSettings } from './front.ts'
 import { runFront } from './front.ts'
+
+/**
+ * What glibc's malloc keeps for each thread that ever was at work beside another, V8's compilers among them, is never
+ * given back: with two such arenas control is 20 MB smaller when idle, and storing samples costs no more CPU.
+ */
+const SMALL_ARENAS = { MALLOC_ARENA_MAX: '2' }
 
 /** Runs until the platform is stopped; answers the exit code. What is wrong with the configuration goes to stderr. */
 export async function serve(): Promise<number> {
@@ -27,6 +33,7 @@ export async function serve(): Promise<number> {
       ...(writer ? [{ kind: 'market-writer', id: 'market-writer' } as const] : []),
     ],
     instances: market.enabled ? Math.max(1, scaling.minInstances) : null,
+    environment: environmentWith(SMALL_ARENAS),
   })
 }
 

@@ -8,8 +8,12 @@ import type { Cancel, Scheduler } from './scheduler.ts'
 import type { Telemetry } from './telemetry.ts'
 import { MINUTE } from './time.ts'
 
-/** Time between two looks of the timer that measures the lag: it is part of each measurement, and taken off again. */
-const RESOLUTION_MS = 20
+/**
+ * Time between two looks of the timer that measures the lag: it is part of each measurement, and taken off again. A
+ * hundred looks in a window of five seconds are what a 99th percentile needs; at 20 ms the looks were nearly all that a
+ * process cost while nothing happened (0.2 % of a core each).
+ */
+const RESOLUTION_MS = 50
 
 /** `process`: `front`, `control`, `control/pipeline`. Windows of five seconds; the first figures come after one. */
 export function measureRuntime(telemetry: Telemetry, scheduler: Scheduler, process: string): Cancel {

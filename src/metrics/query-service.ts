@@ -39,7 +39,7 @@ const EARLY_MS = 1000
  * A query waits this long for the workers there are before another one is started, which costs 0.3 CPU-s and 15 MB for
  * as long as the platform runs: two short queries at the same moment are no reason.
  */
-const PATIENCE_MS = 250
+const PATIENCE_MS = 500
 /** So long after another query the platform's own calls wait for the next one, … */
 const QUIET_MS = 200
 /** … and so long at most. */
