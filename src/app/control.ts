@@ -102,7 +102,8 @@ export async function runControl(child: Child): Promise<void> {
     const control = await startControl({ config, parent: child, log, scheduler, listenAt: child, onFailure })
     child.onStop(() => control.stop())
   } catch (error) {
-    log.error('control cannot start', { why: messageOf(error), ...(error instanceof AppError ? {} : { error }) })
+    const fault = error instanceof AppError ? error.cause : error
+    log.error('control cannot start', { why: messageOf(error), ...(fault === undefined ? {} : { error: fault }) })
     process.exit(1)
   }
 }

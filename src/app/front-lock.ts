@@ -37,8 +37,8 @@ export async function lockDirectory(folder: string, scheduler: Scheduler, waitMs
       // Only a courtesy: the lock itself is there already.
     }
   }
-  put()
   try {
+    put()
     for (;;) {
       try {
         fs.linkSync(aside, path)

@@ -115,12 +115,14 @@ describe('the pool', () => {
     }))
 
   test('starts a second worker only for a query that has waited for a while', () => {
-    const held: (() => void)[] = []
+    const held: (() => void | Promise<void>)[] = []
+    let ahead = 0
     const telemetry = createTelemetry()
     const workers = () =>
       telemetry.snapshot().find(({ name }) => name === 'opinion_market_query_workers')?.samples[0]?.value
     const patient: Scheduler = {
       ...scheduler,
+      clock: { now: () => systemClock.now(), monotonic: () => systemClock.monotonic() + ahead },
       after(ms, task) {
         if (ms >= 1000) return scheduler.after(ms, task)
         held.push(task)
@@ -137,8 +139,8 @@ describe('the pool', () => {
         const second = queries.call('query', instant('count(m_total)'))
         expect(workers()).toBe(1)
         expect(held).toHaveLength(1)
-        await new Promise((done) => setTimeout(done, 300))
-        held[0]!()
+        ahead = 10_000
+        void held[0]!()
         expect(json(await second).data.result[0].value[1]).toBe(String(SERIES))
         expect(workers()).toBe(2)
         client.abort()
