@@ -190,6 +190,7 @@ export async function runFront(options: FrontOptions): Promise<number> {
     },
   })
   const isControlAway = () => supervisor.statuses().some(({ kind, pid }) => kind === 'control' && pid === null)
+  const isControlReady = () => supervisor.statuses().some(({ kind, state }) => kind === 'control' && state === 'ready')
   let stopping = false
   let fleet: Fleet | null = null
   for (const { kind, id } of options.processes) supervisor.add(kind, id)
@@ -206,8 +207,9 @@ export async function runFront(options: FrontOptions): Promise<number> {
 
   const timers = [
     scheduler.every(WINDOW_MS, () => {
-      // While control is away the window goes on: what clients saw then is what matters most.
-      if (isControlAway()) return
+      // While control is away the window goes on: what clients saw then is what matters most. One that is starting may
+      // end before it has heard anything.
+      if (!isControlReady()) return
       supervisor.sendTo('control', { kind: 'edge', window: edge.closeWindow(), telemetry: telemetry.snapshot() })
       // Requests under way change without an event.
       supervisor.send({ kind: 'processes', processes: supervisor.statuses() })
