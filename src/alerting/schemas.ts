@@ -363,6 +363,7 @@ export function dashboardAlert(alert: Alert) {
     next_escalation_at: json.next_escalation_at,
     clears_below: json.clears_below,
     clears_above: json.clears_above,
+    flapping: json.flapping,
   }
 }
 

@@ -202,6 +202,8 @@ export interface DashboardAlert {
   readonly next_escalation_at: string | null
   readonly clears_below: number | null
   readonly clears_above: number | null
+  /** It comes and goes, and is held open until it has been calm. */
+  readonly flapping: boolean
 }
 
 /** All alerts by state, whatever stands in the list. */

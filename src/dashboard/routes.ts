@@ -197,6 +197,7 @@ const Summary = Type.Unsafe<DashboardSummary>(
         next_escalation_at: Nullable(Time),
         clears_below: Nullable(Type.Number()),
         clears_above: Nullable(Type.Number()),
+        flapping: Type.Boolean(),
       }),
     ),
     alert_counts: Nullable(

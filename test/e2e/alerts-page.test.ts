@@ -156,6 +156,7 @@ describe.skipIf(chromium === null)('the pages of alerting', () => {
     const panel = page.locator('#p-alerts')
     await panel.getByRole('heading', { name: 'Long queue: 150, limit 100' }).waitFor()
     expect(await panel.innerText()).toContain('warning')
+    expect(await panel.innerText()).toContain('now 150')
     expect(await page.getByRole('link', { name: 'Alerts 1 unacknowledged' }).count()).toBe(1)
     await picture(page, 'overview')
     expect(await violations(page)).toEqual([])

@@ -6,6 +6,7 @@ import { hhmm, short } from '../format.ts'
 import { Icon } from '../icons.tsx'
 import { now, state } from '../live.ts'
 import { Act, acknowledge } from './act.tsx'
+import { figure } from './words.ts'
 
 /** On the overview; the page of alerts has all. */
 const SHOWN = 3
@@ -62,6 +63,10 @@ function Item({ alert }: { alert: DashboardAlert }) {
           </span>
         </div>
         <p class="meta">
+          <span>
+            {alert.current_value === null ? 'no data now' : `now ${figure(alert.current_value, alert.unit)}`}
+            {alert.flapping && ', comes and goes'}
+          </span>
           {seen ? (
             <span>
               <Icon name="check" class="s inline" /> {alert.acknowledged_by} since{' '}
