@@ -114,10 +114,11 @@ export function platformPort(
   }
 }
 
-const instanceOf = ({ id, state, startedAt, readyAt, inFlight }: ProcessStatus) => ({
+const instanceOf = ({ id, state, startedAt, readyAt, inFlight, pid }: ProcessStatus) => ({
   id,
   state,
   startedAt,
   readyAt,
   inFlight,
+  pid,
 })

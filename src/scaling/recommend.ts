@@ -101,7 +101,7 @@ function told(policy: Policy, type: Recommendation['type'], value: number, thres
     currentValue: value,
     threshold,
     recommendedInstances: wanted,
-    reason: `${policy.metricName} ${short(value)} is ${way} ${short(threshold)}; ${wanted} instances would do`,
+    reason: `${policy.metricName} ${short(value)} is ${way} ${short(threshold)}; ${wanted} instances would do.`,
   }
 }
 

@@ -7,6 +7,7 @@ import { dirname, join, resolve } from 'node:path'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { type ApiServer, startApiServer } from '../../../test/support/scaling/api-server.ts'
 import { addressGuard } from '../../base/address.ts'
+import { fakeClock } from '../../base/clock.ts'
 import { createHttpClient } from '../../base/http-client.ts'
 import { silentLog } from '../../base/log.ts'
 import { systemScheduler } from '../../base/scheduler.ts'
@@ -52,6 +53,7 @@ function frontOf() {
         startedAt,
         readyAt: null,
         inFlight: 0,
+        pid: process.pid,
         since: startedAt,
       })
     }
@@ -107,6 +109,27 @@ test('platform: front that was never told keeps a number of its own, which nobod
   const front = frontOf()
   try {
     expect((await platformDriver(front.port, scheduler).observe()).wanted).toBeNull()
+  } finally {
+    front.close()
+  }
+})
+
+test('platform: what an instance uses is measured from its process', async () => {
+  const front = frontOf()
+  try {
+    const clock = fakeClock(0)
+    const driver = platformDriver(front.port, { ...scheduler, clock })
+    const scaled = driver.scale(1, 1)
+    await until(driver, ({ ready }) => ready === 1)
+    await scaled
+    for (const end = performance.now() + 100; performance.now() < end; ) Math.random()
+    clock.advance(10_000)
+    const { instances } = await driver.observe()
+    const used = process.cpuUsage()
+    const most = (used.user + used.system) / 10_000 / 10 // all of its time, within these ten seconds, in per cent
+    expect(instances[0]!.cpu).toBeGreaterThan(0)
+    expect(instances[0]!.cpu).toBeLessThanOrEqual(most + 1)
+    expect(instances[0]!.memory).toBeGreaterThan(1e6)
   } finally {
     front.close()
   }

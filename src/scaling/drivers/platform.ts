@@ -6,6 +6,7 @@ import type { Cancel, Scheduler } from '../../base/scheduler.ts'
 import { type Millis, SECOND } from '../../base/time.ts'
 import type { InstanceView } from '../model.ts'
 import { checkWanted, countsOf, type Driver, Fenced } from './driver.ts'
+import { type Use, UseMeter } from './proc.ts'
 
 /** A process of front that takes requests. */
 export interface PlatformInstance {
@@ -14,8 +15,8 @@ export interface PlatformInstance {
   readonly startedAt: Millis | null
   readonly readyAt: Millis | null
   readonly inFlight: number | null
-  readonly cpu?: number | null
-  readonly memory?: number | null
+  /** On this machine, where it is measured. */
+  readonly pid: number | null
 }
 
 export interface Told {
@@ -36,13 +37,15 @@ export interface PlatformPort {
 const ECHO_WITHIN_MS = 5 * SECOND
 
 export function platformDriver(port: PlatformPort, scheduler: Scheduler): Driver {
+  const meter = new UseMeter()
   return {
     kind: 'platform',
     async observe() {
       const instances = port
         .instances()
         .filter(({ state }) => state !== 'stopped')
-        .map(viewOf)
+        .map((instance) => viewOf(instance, useOf(meter, instance, scheduler.clock.monotonic())))
+      meter.keep(new Set(instances.map(({ id }) => id)))
       const told = port.told()
       if (told === null) throw new Error('front has not told yet how many instances it keeps')
       // Front that was never told keeps a number of its own: not a wish of anybody.
@@ -71,15 +74,15 @@ export function platformDriver(port: PlatformPort, scheduler: Scheduler): Driver
   }
 }
 
-function viewOf({ id, state, startedAt, readyAt, inFlight, cpu, memory }: PlatformInstance): InstanceView {
-  return {
-    id,
-    provider: 'platform',
-    state,
-    startedAt,
-    readyAt,
-    inFlight,
-    cpu: cpu ?? null,
-    memory: memory ?? null,
-  }
-}
+const useOf = (meter: UseMeter, { id, pid }: PlatformInstance, monotonicMs: number): Use =>
+  pid === null ? { cpu: null, memory: null } : meter.read(id, pid, monotonicMs)
+
+const viewOf = ({ id, state, startedAt, readyAt, inFlight }: PlatformInstance, use: Use): InstanceView => ({
+  id,
+  provider: 'platform',
+  state,
+  startedAt,
+  readyAt,
+  inFlight,
+  ...use,
+})

@@ -43,6 +43,38 @@ export function usageOf(pid: number): ProcessUsage | null {
   return { cpuSeconds: stat.cpuTicks / TICKS_PER_SECOND, memoryBytes: kib === undefined ? null : Number(kib) * 1024 }
 }
 
+/** What a process uses, as it is shown: per cent of one core since the look before, bytes. Null: not known. */
+export interface Use {
+  readonly cpu: number | null
+  readonly memory: number | null
+}
+
+/** Looks are worth it so far apart; in between the last one stands. */
+const USE_EVERY_MS = 5_000
+
+/** Measures processes by their names, which outlive a pid: another pid under the same name starts anew. */
+export class UseMeter {
+  readonly #seen = new Map<string, { pid: number; at: number; usage: ProcessUsage; use: Use }>()
+
+  /** `monotonicMs`: now. */
+  read(name: string, pid: number, monotonicMs: number): Use {
+    const before = this.#seen.get(name)
+    const same = before?.pid === pid ? before : null
+    if (same && monotonicMs - same.at < USE_EVERY_MS) return same.use
+    const usage = usageOf(pid)
+    if (usage === null) return { cpu: null, memory: null }
+    const cpu = same && (100_000 * (usage.cpuSeconds - same.usage.cpuSeconds)) / (monotonicMs - same.at)
+    const use = { cpu, memory: usage.memoryBytes }
+    this.#seen.set(name, { pid, at: monotonicMs, usage, use })
+    return use
+  }
+
+  /** Forgets all but these. */
+  keep(names: ReadonlySet<string>): void {
+    for (const name of this.#seen.keys()) if (!names.has(name)) this.#seen.delete(name)
+  }
+}
+
 /**
  * Processes that lead a session and were started with `variable` in their environment, by its value. Those of other
  * users cannot be read and are left out.

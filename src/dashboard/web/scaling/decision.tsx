@@ -74,6 +74,15 @@ export function DecisionRow({ decision, open }: { decision: Decision; open?: boo
 }
 
 /** What each wanted, and how the wishes became one number. */
+/** A long name may go on in the next line after each `_`. */
+const breakable = (name: string) =>
+  name.split(/(?<=_)/).map((part) => (
+    <>
+      {part}
+      <wbr />
+    </>
+  ))
+
 export function Explained({ decision }: { decision: Decision }) {
   const largest = Math.max(...decision.proposals.filter((one) => one.counted).map((one) => one.wanted), 0)
   return (
@@ -91,7 +100,7 @@ export function Explained({ decision }: { decision: Decision }) {
           <tbody>
             {decision.proposals.map((one) => (
               <tr key={one.by}>
-                <td>{one.by}</td>
+                <td>{breakable(one.by)}</td>
                 <td class="soft">
                   {one.reason}
                   {!one.counted && !one.reason.includes('for show') && ' (shown only)'}

@@ -562,8 +562,7 @@ function Recommendations({ query, currency }: { query: string; currency: string 
             <b class="strong">
               {one.type === 'scale_up' ? 'Up' : 'Down'} to {one.recommended_instances}.
             </b>{' '}
-            {one.reason} {one.evidence.join('; ')}
-            {one.evidence.length > 0 && '.'}
+            {[one.reason, ...one.evidence.map((said) => `${said.charAt(0).toUpperCase()}${said.slice(1)}.`)].join(' ')}
             {saves(one.expected_saving_per_hour)}
           </li>
         ))}
