@@ -324,17 +324,21 @@ describe.skipIf(chromium === null)('the page', () => {
       const page = await open(path)
       await page.getByRole('status').filter({ hasText: 'Live' }).waitFor()
       await page.waitForTimeout(5000)
-      const shift = await ask<number>(
+      const { sum: shift, moved } = await ask<{ sum: number; moved: string[] }>(
         page,
         `new Promise((done) => {
         let sum = 0
+        const moved = []
         new PerformanceObserver((list) => {
-          for (const entry of list.getEntries()) sum += entry.value
+          for (const { value, sources } of list.getEntries()) {
+            sum += value
+            for (const { node } of sources) moved.push(value.toFixed(3) + ' ' + (node?.parentElement?.outerHTML ?? node?.nodeName)?.slice(0, 120))
+          }
         }).observe({ type: 'layout-shift', buffered: true })
-        setTimeout(() => done(sum), 300)
+        setTimeout(() => done({ sum, moved }), 300)
       })`,
       )
-      expect(shift).toBeLessThan(0.05)
+      expect(shift, moved.join(', ')).toBeLessThan(0.05)
       await leave()
     },
   )

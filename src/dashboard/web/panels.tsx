@@ -20,7 +20,9 @@ export function Headline() {
       <Icon name={icon} class={`l ${colour}`} />
       <h1 class={current || lost ? undefined : 'load'}>{text}</h1>
       <div class="aside">{lost ? <Retry /> : <Ranges />}</div>
-      <p class={current || lost ? undefined : 'load'}>{below}</p>
+      <p class={current || lost ? 'told' : 'told load'} title={below}>
+        {below}
+      </p>
     </div>
   )
 }

@@ -62,11 +62,12 @@ function Item({ alert }: { alert: DashboardAlert }) {
             {alert.severity}, {short(now.value - Date.parse(alert.timestamp))}
           </span>
         </div>
+        {/* A line of its own: what it says changes, and nothing may move by it. */}
         <p class="meta">
-          <span>
-            {alert.current_value === null ? 'no data now' : `now ${figure(alert.current_value, alert.unit)}`}
-            {alert.flapping && ', comes and goes'}
-          </span>
+          {alert.current_value === null ? 'no data now' : `now ${figure(alert.current_value, alert.unit)}`}
+          {alert.flapping && ', comes and goes'}
+        </p>
+        <p class="meta">
           {seen ? (
             <span>
               <Icon name="check" class="s inline" /> {alert.acknowledged_by} since{' '}
