@@ -58,6 +58,15 @@ export function newState(): ScalerState {
   }
 }
 
+/** The state after a time in which nobody looked: each policy's breach or calm has to stand anew. */
+export function afterGap(state: ScalerState): ScalerState {
+  const policies = Object.entries(state.policies).map(([name, one]) => [
+    name,
+    { ...one, breachSince: null, clearSince: null },
+  ])
+  return { ...state, policies: Object.fromEntries(policies) }
+}
+
 export interface Outcome {
   readonly state: ScalerState
   readonly decision: Decision

@@ -450,6 +450,30 @@ describe('after a restart of everything', () => {
     await manager.close()
   })
 
+  test('how a metric stood before does not count for the time in which nobody looked', async () => {
+    const first = world()
+    first.policies.change('load', { clearFor: 300 }, null, 'test', 0)
+    first.metrics.rps = 50
+    first.provider.state.ready = 4
+    const gone = first.start()
+    await first.scheduler.run(5 * SECOND)
+    first.metrics.rps = 5
+    await first.scheduler.run(3 * MINUTE)
+    await gone.close()
+    expect(first.provider.told).toEqual([])
+    const { path, scheduler } = first
+    await scheduler.run(30 * MINUTE)
+    const next = world({ path, scheduler, provider: first.provider })
+    next.metrics.rps = 5
+    const manager = next.start()
+    await scheduler.run(5 * SECOND)
+    const [held] = next.store.decisions({ target: 'web', limit: 1 })[0]!.decision.held
+    expect(held).toMatchObject({ constraint: 'stabilization', detail: 'load below for 0 s of 300 s' })
+    await scheduler.run(10 * MINUTE)
+    expect(first.provider.told[0]).toMatchObject({ wanted: 3 })
+    await manager.close()
+  })
+
   test('where nobody ever wanted any, front keeps its own number', async () => {
     const { scheduler, start, provider: made } = world({ driver: 'platform', provider: front() })
     const manager = start()

@@ -16,7 +16,7 @@ import type { Telemetry } from '../base/telemetry.ts'
 import { DAY, MINUTE, type Millis, SECOND, toIso } from '../base/time.ts'
 import { tx } from '../storage/database.ts'
 import type { ScalingConfig } from './config.ts'
-import { carriedOut, decide, type ScalerState } from './decide.ts'
+import { afterGap, carriedOut, decide, type ScalerState } from './decide.ts'
 import { type Driver, Fenced, type Observed, Unmanaged } from './drivers/driver.ts'
 import { boundsOf } from './limits.ts'
 import type { DecideSettings, Decision, DecisionStatus, ManualHold, Observation, Pause, Target } from './model.ts'
@@ -115,6 +115,8 @@ interface Instruments {
 }
 
 const WATCH_MS = SECOND
+/** So many intervals without a look are a gap. */
+const LOOKS_MISSED = 3
 /** An action whose instances are not ready after so long has failed. */
 const READY_WITHIN_MS = 15 * MINUTE
 const RETRY_MS = SECOND
@@ -421,7 +423,9 @@ export function startManager(deps: ManagerDeps) {
     const read = await observationOf(live.settings, observed, enabled, sources, maxAgeMs, now, problem)
     const seen = live.startUps.length === 0 ? read : { ...read, startUps: [...live.startUps] }
     const row = store.target(live.settings.name)
-    const outcome = decide(row.state, seen, settings, now)
+    // Nobody looked for a while: how the metrics stood before says nothing of how they stood meanwhile.
+    const gap = row.cycleAt !== null && now - row.cycleAt > LOOKS_MISSED * config().evaluationInterval * SECOND
+    const outcome = decide(gap ? afterGap(row.state) : row.state, seen, settings, now)
     const decision =
       observed.conflict === null ? outcome.decision : leftAlone(outcome.decision, seen, observed.conflict)
     return { now, row, seen, state: outcome.state, decision, enabled }
