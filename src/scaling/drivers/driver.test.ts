@@ -507,7 +507,7 @@ describe('kubernetes', () => {
     server.waiting = 'ImagePullBackOff'
     const driver = kubernetesOf(server)
     await driver.scale(2, 1)
-    const seen = await until(driver, ({ instances }) => instances.length === 2)
+    const seen = await until(driver, ({ instances, starting }) => instances.length === 2 && starting === 2)
     expect(seen.trouble).toBe('2 of 2 pods of the Deployment web cannot start: ImagePullBackOff')
     expect(seen).toMatchObject({ ready: 0, starting: 2 })
     server.waiting = 'ContainerCreating'
